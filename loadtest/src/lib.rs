@@ -1,0 +1,1 @@
+//! Synthetic provider and byte-checking client. Without features: std only.

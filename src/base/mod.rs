@@ -1,0 +1,9 @@
+//! Floor 0: what everything else stands on. Knows no HTTP, no models, no sockets.
+//!
+//! Invariants of absence: nothing here imports another floor, names the runtime, or blocks.
+
+pub mod buf;
+pub mod clock;
+pub mod id;
+pub mod ring;
+pub mod stats;

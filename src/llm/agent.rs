@@ -1,0 +1,1 @@
+//! Which program is calling and which session it is.

@@ -1,0 +1,41 @@
+//! The token counts that every dialect reduces to (protocols: normal form for token counts).
+//!
+//! `None` is *unknown*: nothing on the wire said it. It is never written as 0.
+
+use serde::{Deserialize, Serialize};
+
+/// Token counts of one response, in tokens. Names are those of the fixtures' manifest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// All prompt tokens, cache reads and writes included.
+    pub input_tokens: Option<u64>,
+    /// Prompt tokens neither read from nor written to a cache.
+    pub uncached_input_tokens: Option<u64>,
+    /// All generated tokens, reasoning included.
+    pub output_tokens: Option<u64>,
+    /// Prompt tokens read from the provider's cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Prompt tokens written to the provider's cache, whatever their time to live.
+    pub cache_write_tokens: Option<u64>,
+    /// Part of the cache writes that lives five minutes, where the wire says so.
+    pub cache_write_5m_tokens: Option<u64>,
+    /// Part of the cache writes that lives an hour, where the wire says so.
+    pub cache_write_1h_tokens: Option<u64>,
+    /// Reasoning tokens: a part of `output_tokens`, not beside it.
+    pub reasoning_tokens: Option<u64>,
+    /// Audio tokens of the prompt, where the wire says so.
+    pub audio_input_tokens: Option<u64>,
+    /// Audio tokens generated, where the wire says so.
+    pub audio_output_tokens: Option<u64>,
+    /// Prompt tokens that provider-run tools added (Gemini), already inside `input_tokens`.
+    pub tool_use_prompt_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Whether the wire said nothing at all.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Usage::default()
+    }
+}

@@ -1,0 +1,11 @@
+//! Floor 3: the account, on the writer core. A sibling of policy: neither knows the other.
+//!
+//! ```text
+//! cores ──ring──▶ writer ──▶ batch ──▶ record log (truth) ──▶ SQLite index (derived)
+//!                              └─────▶ content segments
+//! ```
+
+pub mod record;
+pub mod segment;
+pub mod store;
+pub mod writer;

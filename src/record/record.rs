@@ -1,0 +1,267 @@
+//! The record of one exchange: a value, closed once, by name, at the end of `proxy/exchange.rs`.
+//!
+//! Its JSON form uses the names of the fixtures' manifest for what both have. What travels from a core to the
+//! writer is a [`Note`] on the record lane or a [`CapturePart`] on the capture lane.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock::Wall;
+use crate::base::id::ExchangeId;
+use crate::llm::ask::Ask;
+use crate::llm::dialect::Dialect;
+use crate::llm::meter::Reading;
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The provider answered and the client got all of it.
+    Ok,
+    /// A rule or the form of the request refused it; the provider was not called.
+    Refused,
+    /// The provider answered with an error status, or an error inside its stream.
+    ProviderError,
+    /// The client left before the end.
+    ClientGone,
+    /// The response ended before its end.
+    Truncated,
+    /// Something of ours or between us and the provider went wrong.
+    #[default]
+    GatewayFault,
+    /// The gateway was gone before the exchange was closed (found after a crash).
+    GatewayLost,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 7] = [
+        Outcome::Ok,
+        Outcome::Refused,
+        Outcome::ProviderError,
+        Outcome::ClientGone,
+        Outcome::Truncated,
+        Outcome::GatewayFault,
+        Outcome::GatewayLost,
+    ];
+
+    /// Name in JSON, tables and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Refused => "refused",
+            Outcome::ProviderError => "provider_error",
+            Outcome::ClientGone => "client_gone",
+            Outcome::Truncated => "truncated",
+            Outcome::GatewayFault => "gateway_fault",
+            Outcome::GatewayLost => "gateway_lost",
+        }
+    }
+}
+
+/// Who asked, and which source vouched for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Who {
+    /// Login, tag list or key name; empty when nobody could be told.
+    pub principal: String,
+    /// Identity source (`peer`, `key`, `jwt`, …).
+    pub source: String,
+    /// Address of the client's connection.
+    pub peer: String,
+}
+
+/// Which program called, and which of its sessions the exchange belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Caller {
+    /// Agent program, as in the table of `llm/agent.rs` (`claude-code`, `codex`, …); empty when unknown.
+    pub agent: String,
+    /// Its version, as it said it.
+    pub agent_version: String,
+    /// Session id as the client gave it, or derived; empty when there is none.
+    pub session: String,
+    /// How the session was found (`header`, `metadata`, `cache_key`, `fingerprint`, …).
+    pub session_by: String,
+    /// Sub-agent id, where the client names one.
+    pub sub_agent: String,
+    /// Parent session or agent, where the client names one.
+    pub parent: String,
+    /// Whether the exchange is a turn of the conversation (side requests, probes and counting calls are not).
+    pub turn: bool,
+}
+
+/// When things happened: `accepted` on the calendar, all else microseconds after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Times {
+    /// Head complete, microseconds since the Unix epoch.
+    pub accepted_at_us: Wall,
+    /// Admitted by policy.
+    pub admitted_us: Option<u64>,
+    /// Upstream connection in hand.
+    pub connected_us: Option<u64>,
+    /// First byte of the final response head.
+    pub first_byte_us: Option<u64>,
+    /// Last byte delivered, or the moment of the end.
+    pub last_byte_us: u64,
+    /// Time spent waiting for the client to take bytes.
+    pub blocked_us: u64,
+    /// Time weir itself spent.
+    pub own_us: u64,
+}
+
+/// One attempt at a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attempt {
+    /// Provider id.
+    pub provider: String,
+    /// Status it answered with, if it did.
+    pub status: Option<u16>,
+    /// What went wrong, if it did.
+    pub fault: Option<String>,
+}
+
+/// Why an exchange did not go well, in the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FaultNote {
+    /// Whose fault: `client`, `provider`, `gateway`, `rule`.
+    pub side: String,
+    /// Kind, a fixed word per cause (`head_too_large`, `upstream_connect`, …).
+    pub kind: String,
+    /// Cause, for the log; may name addresses, never a credential.
+    pub cause: String,
+}
+
+/// Byte counts of the bodies, content coding included, transfer coding excluded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bytes4 {
+    /// Request body received from the client.
+    pub request_received: u64,
+    /// Request body accepted by the provider's socket.
+    pub request_sent: u64,
+    /// Response body received from the provider.
+    pub response_received: u64,
+    /// Response body accepted by the client's socket.
+    pub response_sent: u64,
+}
+
+/// What of the bodies was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureState {
+    /// All bytes that passed.
+    Full,
+    /// Some or all of it was dropped because a ring or a budget was full.
+    Shed,
+    /// Nothing was to be kept.
+    #[default]
+    None,
+}
+
+/// One exchange, closed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// Identifier, also in the response's `x-weir-id`.
+    pub id: ExchangeId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub times: Times,
+    /// Who.
+    pub who: Who,
+    /// Which agent and session.
+    pub caller: Caller,
+    /// API language, where the path has one.
+    pub dialect: Option<Dialect>,
+    /// Request method.
+    pub method: String,
+    /// Path and query, credentials removed.
+    pub path: String,
+    /// Status the client got; 0 when it got none.
+    pub status: u16,
+    /// Provider the answer came from.
+    pub provider: String,
+    /// All attempts, in order.
+    pub attempts: Vec<Attempt>,
+    /// What the request asked for.
+    pub ask: Ask,
+    /// What the response said.
+    #[serde(flatten)]
+    pub reading: Reading,
+    /// What went wrong, if anything did.
+    pub fault: Option<FaultNote>,
+    /// Body sizes.
+    pub bytes: Bytes4,
+    /// XXH3-64 of the request body as received, hexadecimal; empty when there was none.
+    pub request_hash: String,
+    /// XXH3-64 of the response body as accepted by the client's socket, hexadecimal.
+    pub response_hash: String,
+    /// Request fields, credentials and cookies redacted.
+    pub request_headers: Vec<(String, String)>,
+    /// Response fields, cookies redacted.
+    pub response_headers: Vec<(String, String)>,
+    /// What of the bodies was kept.
+    pub capture: CaptureState,
+    /// Core that served it.
+    pub core: u16,
+}
+
+/// The small entry at admission: makes a crash visible, and is the live view until the close.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Open {
+    /// Identifier.
+    pub id: ExchangeId,
+    /// Head complete, microseconds since the Unix epoch.
+    pub accepted_at_us: Wall,
+    /// Who.
+    pub who: Who,
+    /// Which agent and session.
+    pub caller: Caller,
+    /// API language.
+    pub dialect: Option<Dialect>,
+    /// Request method.
+    pub method: String,
+    /// Path and query, credentials removed.
+    pub path: String,
+    /// Model asked for.
+    pub model: Option<String>,
+    /// Provider chosen first.
+    pub provider: String,
+}
+
+/// What goes over the record lane of a core's ring.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// An exchange was admitted.
+    Open(Box<Open>),
+    /// An exchange ended.
+    Close(Box<Record>),
+}
+
+/// Which body a capture is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyKind {
+    /// The request body as received.
+    Request,
+    /// The response body as delivered, content coding included.
+    Response,
+}
+
+/// A piece of a body, on the capture lane. Parts of one body come in order; a body is complete when the record closes.
+#[derive(Clone, Debug)]
+pub struct CapturePart {
+    /// Exchange it belongs to.
+    pub id: ExchangeId,
+    /// Which body.
+    pub kind: BodyKind,
+    /// The bytes. Shared, not copied, from 16 KiB up.
+    pub bytes: Bytes,
+}

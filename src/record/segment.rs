@@ -1,0 +1,1 @@
+//! zstd blocks, checksums, recovery of a torn tail.

@@ -1,0 +1,1 @@
+//! Index and reader of the account.

@@ -1,0 +1,1 @@
+//! The loop: drain rings → batch → segment → index.

@@ -1,0 +1,1 @@
+//! Start cores, writer, admin; signals; drain order.

@@ -1,0 +1,1 @@
+//! Content codings on the side, capped.

@@ -1,0 +1,1 @@
+//! Find a few fields in passing bytes without building a tree.

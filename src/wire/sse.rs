@@ -1,0 +1,1 @@
+//! Event-stream splitter, any chunking.

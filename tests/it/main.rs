@@ -1,0 +1,1 @@
+//! The one integration binary: behaviours over real sockets and the synthetic provider.
