@@ -388,13 +388,7 @@ fn settled(rig: &mut Rig, subject: &Subject) -> Outcome<u64> {
 
 impl Row {
     fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
-        let mut all: Vec<f64> = self.samples.iter().map(of).collect();
-        all.sort_by(f64::total_cmp);
-        match all.len() {
-            0 => 0.0,
-            n if n % 2 == 1 => all[n / 2],
-            n => (all[n / 2 - 1] + all[n / 2]) / 2.0,
-        }
+        median(self.samples.iter().map(of).collect()).unwrap_or(0.0)
     }
 
     fn range(&self, of: impl Fn(&Sample) -> f64) -> (f64, f64) {
@@ -405,19 +399,22 @@ impl Row {
     /// The median of the ratios to another subject, window by window: neighbours in time are compared.
     fn ratio(&self, rows: &[Row], to: &str, of: impl Fn(&Sample) -> f64) -> Option<f64> {
         let other = rows.iter().find(|r| r.workload == self.workload && r.subject == to)?;
-        let mut all: Vec<f64> = self
-            .samples
-            .iter()
-            .zip(&other.samples)
-            .map(|(a, b)| of(a) / of(b))
-            .filter(|r| r.is_finite())
-            .collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
+        median(self.samples.iter().zip(&other.samples).map(|(a, b)| of(a) / of(b)).collect())
     }
 
     fn wrong(&self) -> u64 {
         self.samples.iter().map(|s| s.wrong).sum()
+    }
+}
+
+/// Of the finite ones: a subject that did nothing has no ratio.
+fn median(mut all: Vec<f64>) -> Option<f64> {
+    all.retain(|v| v.is_finite());
+    all.sort_by(f64::total_cmp);
+    match all.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(all[n / 2]),
+        n => Some((all[n / 2 - 1] + all[n / 2]) / 2.0),
     }
 }
 

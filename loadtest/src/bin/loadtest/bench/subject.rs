@@ -178,7 +178,7 @@ fn nginx_config(addr: SocketAddr, provider: SocketAddr, folder: &Path) -> String
          events {{ worker_connections 16384; use epoll; }}\n\
          http {{\n\
          access_log off; server_tokens off; tcp_nodelay on; keepalive_requests 1000000000; keepalive_timeout 600;\n\
-         client_max_body_size 64m; client_body_buffer_size 512k;\n\
+         client_max_body_size 64m;\n\
          client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\n\
          uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n\
          upstream provider {{ server {provider}; keepalive 4096; keepalive_requests 1000000000; }}\n\

@@ -15,8 +15,9 @@ use loadtest::plan::{Plan, Step};
 use loadtest::truth::{End, Served};
 
 const REQUEST_BYTES_MAX: usize = 256 << 20;
-/// Writes to one connection before the others have their turn.
-const WRITES_IN_A_ROW: usize = 8;
+/// Writes to one connection before the others have their turn: one, so that a provider without pauses does not join
+/// events by itself.
+const WRITES_IN_A_ROW: usize = 1;
 /// Answers kept that do not depend on the body.
 const BLIND_ANSWERS_MAX: usize = 64;
 
