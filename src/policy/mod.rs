@@ -1,1 +1,7 @@
-//! policy
+//! Floor 3: may this principal do this, now. Pure over the [`snapshot::Snapshot`]: no socket, no file, no clock.
+//!
+//! A step that needs I/O says so in its answer (`identity::Judged::NeedsLookup` and its kin); the data plane does it.
+
+pub mod decide;
+pub mod identity;
+pub mod snapshot;
