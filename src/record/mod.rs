@@ -5,6 +5,7 @@
 //!                              └─────▶ content segments
 //! ```
 
+pub mod health;
 #[expect(clippy::module_inception, reason = "the record is the subject of the folder")]
 pub mod record;
 pub mod segment;
