@@ -1,1 +1,4 @@
 //! The one integration binary: behaviours over real sockets and the synthetic provider.
+
+mod fixtures;
+mod reading;
