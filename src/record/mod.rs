@@ -5,7 +5,9 @@
 //!                              └─────▶ content segments
 //! ```
 
+pub mod files;
 pub mod health;
+pub mod line;
 #[expect(clippy::module_inception, reason = "the record is the subject of the folder")]
 pub mod record;
 pub mod segment;
