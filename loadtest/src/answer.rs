@@ -57,6 +57,8 @@ pub struct ToolCall {
 impl Answer {
     pub fn new(method: &str, target: &str, body: &[u8], knobs: &Knobs) -> Answer {
         let path = target.split('?').next().unwrap_or("");
+        // A base path before the API's own is somebody's route to here.
+        let path = path.find("/v1/").map_or(path, |at| &path[at..]);
         if let Some(Fault::Status(status)) = knobs.fault {
             return error(status, path, body, knobs);
         }

@@ -358,11 +358,11 @@ impl<F: FnMut(&[u8]) -> bool> Inbound<'_, F> {
             self.reply.reads += usize::from(self.reply.body_bytes > before);
             let used = fed.map_err(Ended::Broken)?;
             self.buffer.drain(..used);
-            if framing.done() {
-                return Ok(());
-            }
             if !go_on {
                 return Err(Ended::Left);
+            }
+            if framing.done() {
+                return Ok(());
             }
             if self.fill()? == 0 {
                 let close_ends_it = framing == crate::http::Body::UntilClose;

@@ -1,3 +1,4 @@
+//! Synthetic provider, byte-checking client and a fleet of agents. Without features: std only.
 //!
 //! This crate judges the gateway, so it shares no code with it: its own HTTP, its own JSON, its own idea of what a
 //! model API answers. One rule makes every byte checkable: **an answer is a pure function of the request** (path, body,
@@ -7,6 +8,7 @@
 //!   Knobs ──┐
 //!   request ┴▶ Answer ──▶ Plan ──▶ bytes on the wire       Provider: a thread per connection; the truth log
 //!                │                                          rig (feature `bin`): the same plan on one epoll loop
+//!                └──────▶ Expect ◀── bytes that arrived     Client, fleet
 //! ```
 //!
 //! # A test against it
@@ -36,6 +38,7 @@ pub mod canned;
 pub mod client;
 pub mod clock;
 pub mod expect;
+pub mod fleet;
 pub mod http;
 pub mod json;
 pub mod knobs;
@@ -47,6 +50,7 @@ pub use answer::{Answer, Claim, ToolCall};
 pub use canned::Canned;
 pub use client::{Checked, Client, Ended, Reading, Reply, Request};
 pub use expect::{Expect, Mismatch};
+pub use fleet::{Fleet, Totals};
 pub use knobs::{Fault, Knobs};
 pub use provider::Provider;
 pub use truth::{End, Served};
