@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::glob::Glob;
+use super::grant::{Grant, Group};
+use super::quota::settings::{OnExceed, Unit};
+use crate::base::settings::Place;
 use crate::llm::dialect::Dialect;
 
 /// Everything the data plane needs to know, resolved: no name in here is looked up again.
@@ -16,6 +20,35 @@ pub struct Snapshot {
     pub host_names: Vec<String>,
     /// Whether the loopback connection's own user holds role `user` on all models (the embedded default).
     pub loopback_is_user: bool,
+    /// Who may do what.
+    pub grants: Vec<Grant>,
+    /// Groups that the file lists.
+    pub groups: Vec<Group>,
+    /// Buckets.
+    pub buckets: Vec<Bucket>,
+}
+
+/// A bucket as resolved: amounts in the smallest parts of its unit (nanodollars, tokens, requests).
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// Name with its templates, as in `daily:<user>`.
+    pub name: Arc<str>,
+    /// Where it stands in the file.
+    pub place: Place,
+    /// What it counts.
+    pub unit: Unit,
+    /// Most it holds, and what it begins with.
+    pub capacity: i64,
+    /// Refill: this much …
+    pub refill: i64,
+    /// … in this long; zero: never.
+    pub refill_per: Duration,
+    /// What happens when it is empty.
+    pub on_exceed: OnExceed,
+    /// Buckets to borrow from, in order.
+    pub overdraft: Vec<Arc<str>>,
+    /// Whether all that a request may cost is reserved, rather than what such requests cost lately.
+    pub reserve_max: bool,
 }
 
 /// Bounds; each says what happens at it.
@@ -72,10 +105,30 @@ pub struct Provider {
     pub passthrough: bool,
     /// API languages it speaks.
     pub dialects: Vec<Dialect>,
-    /// Model names it serves; `*` within a name matches anything, `**` alone serves all.
-    pub models: Vec<String>,
+    /// Models it serves: names, or globs over them.
+    pub models: Vec<Glob>,
     /// Fields added to every request.
     pub add_headers: Vec<(String, String)>,
+    /// Name for people.
+    pub name: Option<String>,
+    /// Higher is tried first.
+    pub preference: i64,
+    /// Names of ours → its own.
+    pub aliases: Vec<(String, String)>,
+    /// Region, for prices.
+    pub region: Option<String>,
+    /// Whether the rest of an answer is read for its usage when the client has gone.
+    pub drain_when_client_gone: bool,
+    /// Bounds on time of this provider; none: those of [`Limits`].
+    pub connect: Option<Duration>,
+    /// See [`Limits::first_byte`].
+    pub first_byte: Option<Duration>,
+    /// See [`Limits::idle`].
+    pub idle: Option<Duration>,
+    /// Most connections to it at once, per core.
+    pub connections_max: Option<u32>,
+    /// Where it stands in the file.
+    pub place: Place,
 }
 
 /// Scheme, host and port of a provider.

@@ -1,6 +1,7 @@
 //! Who is asking. Sources judge [`Evidence`], never a socket; one file each.
 
 pub mod peer;
+pub mod settings;
 
 use std::net::SocketAddr;
 
@@ -15,11 +16,37 @@ pub struct Evidence {
     pub login: Option<String>,
 }
 
-/// Who: user, device or key, and the source that vouched for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What kind of somebody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A person: login or mail address.
+    #[default]
+    User,
+    /// A device: its tags, sorted and joined by commas.
+    Device,
+    /// A key minted by weir.
+    Key,
+    /// A workload: SPIFFE id.
+    Workload,
+}
+
+/// Who: user, device, key or workload, and the source that vouched for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Principal {
-    /// Login, joined tags, or key name.
+    /// Login, joined tags, key name or SPIFFE id.
     pub name: String,
     /// Source that vouched.
     pub source: &'static str,
+    /// What kind of somebody.
+    pub kind: Kind,
+    /// Groups that the source brought, without `group:`.
+    pub groups: Vec<String>,
+    /// Tags of a device, each with `tag:`.
+    pub tags: Vec<String>,
+    /// The machine, where the source knows it.
+    pub node: Option<String>,
+    /// Whom it acts for, where a trusted front says so.
+    pub on_behalf_of: Option<String>,
+    /// Whether the connection comes from this machine.
+    pub loopback: bool,
 }

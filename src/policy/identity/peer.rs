@@ -8,7 +8,7 @@ pub fn judge(evidence: &Evidence) -> Option<Principal> {
     let local = evidence.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
     let uid = evidence.uid.filter(|_| local)?;
     let name = evidence.login.clone().unwrap_or_else(|| format!("uid:{uid}"));
-    Some(Principal { name, source: "peer" })
+    Some(Principal { name, source: "peer", loopback: true, ..Principal::default() })
 }
 
 /// Fields that only a front sets. Behind a front the peer is the front and not the asker, so `peer` refuses them.
