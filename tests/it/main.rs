@@ -1,4 +1,4 @@
-//! The one integration binary: behaviours over real sockets and the synthetic provider.
+//! The one integration binary: behaviours over real sockets, in front of the synthetic provider.
 
 mod fixtures;
 mod reading;
