@@ -1,4 +1,5 @@
 //! The one integration binary: behaviours over real sockets and the synthetic provider.
 
+mod cases;
 mod fixtures;
 mod reading;
