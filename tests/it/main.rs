@@ -1,5 +1,7 @@
 //! The one integration binary: behaviours over real sockets, in front of the synthetic provider.
 
-mod cases;
+mod bad_input;
+mod exchange;
 mod fixtures;
+mod gate;
 mod reading;
