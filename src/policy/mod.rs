@@ -7,4 +7,6 @@ pub mod glob;
 pub mod grant;
 pub mod identity;
 pub mod quota;
+pub mod rights;
+pub mod route;
 pub mod snapshot;
