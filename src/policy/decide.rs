@@ -71,6 +71,29 @@ pub enum Denial {
     NoProvider,
 }
 
+impl Denial {
+    /// For people, and for the body of the refusal.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Denial::NoIdentity => "nobody vouched for this client",
+            Denial::NoRole => "no role granted",
+            Denial::NoModel => "the model does not exist or you do not have access to it",
+            Denial::NoProvider => "no provider speaks the language of this endpoint",
+        }
+    }
+
+    /// The status it is answered with.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Denial::NoIdentity => 401,
+            Denial::NoRole => 403,
+            Denial::NoModel | Denial::NoProvider => 404,
+        }
+    }
+}
+
 /// May `principal` have what it wants? Cores ask [`super::rights::KnownRights`], which remembers.
 #[must_use]
 pub fn decide(snapshot: &Snapshot, principal: Option<&Principal>, wants: Wants<'_>) -> Verdict {

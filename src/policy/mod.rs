@@ -3,6 +3,7 @@
 //! A step that needs I/O says so in its answer (`identity::Judged::NeedsLookup` and its kin); the data plane does it.
 
 pub mod decide;
+pub mod explain;
 pub mod glob;
 pub mod grant;
 pub mod identity;
