@@ -4,4 +4,5 @@ mod bad_input;
 mod exchange;
 mod fixtures;
 mod gate;
+mod policy;
 mod reading;
