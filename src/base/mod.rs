@@ -6,4 +6,5 @@ pub mod buf;
 pub mod clock;
 pub mod id;
 pub mod ring;
+pub mod settings;
 pub mod stats;

@@ -1,7 +1,57 @@
 //! Commands, one file each.
 
+pub mod check;
+pub mod explain;
+pub mod schema;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A gateway between AI agents and model providers: forwards every stream untouched, knows who is asking, counts what
+/// passes, keeps an account that can be trusted.
+#[derive(Parser)]
+#[command(name = "weir", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weir serve                        gateway on 127.0.0.1:8080, providers from ANTHROPIC_API_KEY, OPENAI_API_KEY
+";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::Serve),
+    /// Check a configuration file: every warning and error with its place
+    Check(check::CheckArgs),
+    /// Say which rule allows or refuses a request, and why
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of the configuration file
+    Schema(schema::SchemaArgs),
+}
+
 /// Parse arguments and run the command.
 #[must_use]
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+pub fn run() -> ExitCode {
+    let told = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Check(args) => return check::run(&args),
+        Command::Explain(args) => return explain::run(&args),
+        Command::Schema(args) => return schema::run(&args),
+    };
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("weir: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
+
+/// Why a command failed, for a person.
+type Failure = Box<dyn std::error::Error>;

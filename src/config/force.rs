@@ -1,0 +1,133 @@
+//! What stands in the file and is not in force in this version: said, never passed over.
+//!
+//! What would only add is reported; what would refuse or restrict makes the file fail unless that is allowed by
+//! flag, since an unenforced restriction is an open door that looks shut. Lines leave this file as features come.
+
+use super::file::File;
+use super::sections::{Capture, OnFull};
+use crate::base::settings::{At, Place, Problem, Severity};
+use crate::policy::identity::settings::{SourceKind, SourceSettings};
+
+/// Everything written that this version does not do.
+pub fn not_in_force(file: &File) -> Vec<Problem> {
+    let mut found = Found { problems: Vec::new() };
+    found.restrictions(file);
+    found.additions(file);
+    found.incumbent(file);
+    found.problems
+}
+
+struct Found {
+    problems: Vec<Problem>,
+}
+
+impl Found {
+    /// Would refuse or restrict.
+    fn restrictions(&mut self, file: &File) {
+        for (name, hook) in file.hooks.iter().filter(|(_, hook)| !hook.disabled) {
+            let _ = hook;
+            self.unenforced(&name.place, "hooks are not asked yet");
+        }
+        for policy in &file.policies {
+            self.unenforced(&policy.place, "policies are not evaluated yet");
+        }
+        for (name, _) in &file.quotas {
+            self.unenforced(&name.place, "quotas are not enforced yet");
+        }
+        let capabilities = file.grants.iter().flat_map(|grant| &grant.app.own);
+        for tools in capabilities.filter_map(|capability| capability.tools.as_ref()) {
+            self.unenforced(&tools.place, "tool rules are not enforced yet");
+        }
+        let Some(database) = &file.database else { return };
+        if let Some(retention) = &database.retention {
+            self.unenforced(&retention.place, "retention is not enforced yet: everything is kept");
+        }
+        if let Some(At { value: Capture::Metadata, place }) = &database.capture {
+            self.unenforced(place, "bodies are kept all the same");
+        }
+        if let Some(At { value: OnFull::Strict, place }) = &database.on_full {
+            self.unenforced(place, "a full ring sheds instead of refusing");
+        }
+    }
+
+    /// Would add something.
+    fn additions(&mut self, file: &File) {
+        for source in file.identity.iter().flatten() {
+            if let Some(place) = unbuilt_source(source) {
+                self.later(place, "this identity source is not built yet: it vouches for nobody");
+            }
+        }
+        let sections = [
+            (file.exporters.as_ref().map(|s| &s.place), "exporters are not built yet: nothing is exported"),
+            (
+                file.mcp.as_ref().map(|s| &s.place),
+                "MCP is not built yet; its newer form is connectors.servers",
+            ),
+            (file.connectors.as_ref().map(|s| &s.place), "connectors are not built yet"),
+            (
+                file.database.as_ref().and_then(|d| d.headers.as_ref()).map(|s| &s.place),
+                "header filters are not built yet",
+            ),
+        ];
+        for (place, what) in sections {
+            if let Some(place) = place {
+                self.later(place, what);
+            }
+        }
+        for (id, provider) in &file.providers {
+            if provider.keys.len() > 1 {
+                self.later(&id.place, "only the first of several keys is used yet");
+            }
+            if provider.proxy.is_some() {
+                self.unenforced(
+                    &id.place,
+                    "egress proxies are not built yet: the provider would be reached directly",
+                );
+            }
+        }
+    }
+
+    /// Keys of the incumbent that have no counterpart.
+    fn incumbent(&mut self, file: &File) {
+        let keys = [
+            (&file.auto_cost_basis, "prices are not built yet"),
+            (&file.flags, "weir has no feature flags"),
+            (&file.chat_models, "weir has no chat page"),
+            (&file.skills, "weir has no chat page"),
+            (&file.enable_chat_ui, "weir has no chat page"),
+            (&file.cors_paths, "browsers from elsewhere are refused"),
+            (&file.upstream, "weir has no upstream gateway"),
+        ];
+        for (value, why) in keys {
+            if let Some(At { place, .. }) = value {
+                self.problems.push(Problem::warning(place, format!("read, without effect: {why}")));
+            }
+        }
+    }
+
+    fn unenforced(&mut self, place: &Place, what: &str) {
+        let to_do = "take it out, or start with --allow-unenforced";
+        self.problems
+            .push(Problem { severity: Severity::Unenforced, ..Problem::error(place, what).expected(to_do) });
+    }
+
+    fn later(&mut self, place: &Place, what: &str) {
+        self.problems.push(Problem { severity: Severity::NotInForce, ..Problem::error(place, what) });
+    }
+}
+
+/// Sources the data plane does not ask yet.
+fn unbuilt_source(source: &SourceSettings) -> Option<&Place> {
+    match source.kind() {
+        SourceKind::Peer => None,
+        _ => Some(match source {
+            SourceSettings::Peer(s) => &s.place,
+            SourceSettings::Key(s) => &s.place,
+            SourceSettings::Mtls(s) => &s.place,
+            SourceSettings::Jwt(s) => &s.place,
+            SourceSettings::Headers(s) => &s.place,
+            SourceSettings::Tailnet(s) => &s.place,
+            SourceSettings::TailscaleServe(s) => &s.place,
+        }),
+    }
+}

@@ -1,0 +1,3 @@
+//! How much: budgets that requests draw on.
+
+pub mod settings;
