@@ -424,6 +424,9 @@ impl Row {
     /// The median of the ratios to another subject, window by window: neighbours in time are compared. Of several with
     /// that beginning (nginx set up in two ways) the cheapest is the yardstick.
     fn ratio(&self, rows: &[Row], to: &str, of: impl Fn(&Sample) -> f64) -> Option<f64> {
+        if !self.measured {
+            return None;
+        }
         let others = rows.iter().filter(|r| r.workload == self.workload && r.subject.starts_with(to));
         let other = others.min_by(|a, b| a.median(&of).total_cmp(&b.median(&of)))?;
         median(self.samples.iter().zip(&other.samples).map(|(a, b)| of(a) / of(b)).collect())
@@ -485,7 +488,7 @@ fn print_table(args: &BenchArgs, rows: &[Row]) {
         } else {
             let (low, high) = row.range(|s| s.serving_us);
             let number = |value: f64| if row.measured { format!("{value:.2}") } else { "-".to_owned() };
-            let ratio = |to: &str| if row.measured { row.ratio(rows, to, |s| s.serving_us) } else { None };
+            let ratio = |to: &str| row.ratio(rows, to, |s| s.serving_us);
             println!(
                 "  {:<12} {:>9} {:>15} {:>9} {:>7} {:>7} {:>10.0} {:>7.3} {:>9.0} {:>9.0}{wrong}",
                 row.subject,

@@ -290,8 +290,7 @@ impl Server {
         let Some((head, _, mut body)) = conn.request.take() else { return };
         self.begun += 1;
         let own = head.header("x-synthetic");
-        let knobs =
-            own.and_then(|own| self.knobs.clone().with(own).ok()).unwrap_or_else(|| self.knobs.clone());
+        let knobs = self.knobs.overridden(own);
         let answer = self.answer(&head, own.unwrap_or(""), &body, &knobs);
         let id = head.header("x-synthetic-id").and_then(|id| id.parse().ok());
         if let (true, Some(id)) = (knobs.manual, id) {
