@@ -1,6 +1,15 @@
 //! Commands, one file each.
 
+pub mod requests;
 mod serve;
+pub mod sessions;
+pub mod show;
+pub mod source;
+pub mod table;
+pub mod tail;
+pub mod tools;
+pub mod usage;
+pub mod verify;
 
 use std::process::ExitCode;
 
