@@ -188,3 +188,6 @@ fn fault(error: rusqlite::Error) -> io::Error {
     };
     io::Error::new(kind, format!("index: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

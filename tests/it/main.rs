@@ -6,3 +6,4 @@ mod fixtures;
 mod gate;
 mod policy;
 mod reading;
+mod tls;
