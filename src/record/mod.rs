@@ -16,4 +16,5 @@ pub mod line;
 pub mod record;
 pub mod segment;
 pub mod store;
+mod turns;
 pub mod writer;

@@ -92,7 +92,7 @@ impl Default for Options {
 /// Raw bytes of a block of the log: small, since a single record is read by unpacking its block.
 const LOG_BLOCK_BYTES: usize = 512 << 10;
 /// Raw bytes of a block of content.
-const CONTENT_BLOCK_BYTES: usize = 4 << 20;
+const CONTENT_BLOCK_BYTES: usize = 1 << 20;
 /// Most notes taken from one ring before the next ring's turn.
 const NOTES_AT_ONCE: usize = 4096;
 /// Pause between two attempts at something that failed.
@@ -171,7 +171,7 @@ impl Writer {
         let mut writer = Writer {
             content: blocks(Kind::Content, &content_seen, CONTENT_BLOCK_BYTES)?,
             log: blocks(Kind::Log, &log_seen, LOG_BLOCK_BYTES)?,
-            joins: Joins::new(options.gathered_bytes_max, options.body_bytes_max),
+            joins: Joins::new(options.gathered_bytes_max, options.body_bytes_max)?,
             handed: options.socket.then(|| handover::listen(&layout.socket())).transpose()?,
             batch: Batch::new(consumers.len()),
             first_consumer: 0,
@@ -300,6 +300,7 @@ impl Writer {
             self.batch.lose(losses);
             self.batch.touch(now);
         }
+        self.announce(&notes, now);
         for (part, bytes) in parts.drain(..) {
             self.batch.hold_room(which, bytes);
             self.take_part(&part, now);
@@ -313,6 +314,7 @@ impl Writer {
 
     fn gather_handed(&mut self, now: Moment) -> bool {
         let Some(handed) = self.handed.as_ref().and_then(handover::Door::take) else { return false };
+        self.announce(&handed.notes, now);
         for part in &handed.parts {
             self.take_part(part, now);
         }
@@ -322,6 +324,15 @@ impl Writer {
         self.batch.owe(handed.ack);
         self.batch.touch(now);
         true
+    }
+
+    /// Opens first: what they say decides how their parts are stored. Closes last, when all parts are in.
+    fn announce(&mut self, notes: &[Note], now: Moment) {
+        for note in notes {
+            if let Note::Open(open) = note {
+                self.joins.open(open, now);
+            }
+        }
     }
 
     fn take_part(&mut self, part: &CapturePart, now: Moment) {
@@ -336,10 +347,7 @@ impl Writer {
     fn take_note(&mut self, note: Note, now: Moment) {
         self.batch.touch(now);
         match note {
-            Note::Open(open) => {
-                self.joins.open(open.id, now);
-                self.batch.open(open);
-            }
+            Note::Open(open) => self.batch.open(open),
             Note::Close(mut record) => {
                 let closed = self.joins.close(record.id, record.capture, &mut self.content);
                 let (bodies, capture) = closed.unwrap_or((Bodies::default(), CaptureState::Shed));
@@ -357,6 +365,10 @@ impl Writer {
     }
 
     fn close_batch(&mut self, now: Moment) {
+        if self.joins.write_out_requests(&mut self.content).is_err() {
+            // Only a compressor that cannot be had: the bodies are marked by what is missing of them.
+            self.batch.shed_parts(1);
+        }
         self.commit_began = clock::now();
         self.stage = Stage::Content { since: now, next: now };
     }

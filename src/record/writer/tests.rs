@@ -139,7 +139,7 @@ fn a_crash_loses_at_most_the_unsynced_batch_and_open_exchanges_get_a_record() {
     assert_shown(&reader, 1);
     let lost = reader.show(&id(2).to_string()).unwrap().unwrap();
     assert_eq!((lost.record.outcome, lost.record.who.principal.as_str()), (Outcome::GatewayLost, "ann"));
-    assert_eq!(lost.request_body, Some(vec![b'q'; 20_000]), "what was stored before the crash is kept");
+    assert!(lost.request_body == Some(vec![b'q'; 20_000]), "what was stored before the crash is kept");
     assert_eq!(reader.show(&id(3).to_string()).unwrap(), None);
     assert_eq!(reader.in_flight(10).unwrap(), []);
     assert!(verify(dir.path()).unwrap().is_clean());
