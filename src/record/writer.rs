@@ -35,7 +35,9 @@ use super::line::{Bodies, Loss};
 use super::record::{CapturePart, CaptureState, Note, Open, Outcome, Record};
 use super::segment::{Encoder, Head, Kind, Survey};
 use super::store::index::{Index, Position};
-use super::store::{RequestRow, log};
+use super::store::log;
+use super::tail::Tail;
+pub use super::tail::TailDoor;
 use crate::base::clock::{self, Moment};
 use crate::base::ring;
 
@@ -125,14 +127,10 @@ pub struct Writer {
     /// Losses learned of while a batch was stuck: the next one tells of them.
     untold: Loss,
     health: Arc<WriterHealth>,
-    tail: TailDoor,
-    tail_wanted: crossbeam_channel::Receiver<TailSender>,
-    tails: Vec<TailSender>,
+    tail: Tail,
     // Held for its lock: last, so that everything else is closed before the store is free.
     _lock: std::fs::File,
 }
-
-type TailSender = crossbeam_channel::Sender<Arc<RequestRow>>;
 
 /// Where the batch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +165,6 @@ impl Writer {
                 block_bytes,
             ))
         };
-        let (tail, tail_wanted) = TailDoor::new();
         let mut writer = Writer {
             content: blocks(Kind::Content, &content_seen, CONTENT_BLOCK_BYTES)?,
             log: blocks(Kind::Log, &log_seen, LOG_BLOCK_BYTES)?,
@@ -184,15 +181,13 @@ impl Writer {
             told: Loss::default(),
             untold: Loss::default(),
             health: Arc::default(),
-            tails: Vec::new(),
             options,
             layout,
             consumers,
             content_files,
             log_files,
             index,
-            tail,
-            tail_wanted,
+            tail: Tail::new(),
             _lock: lock,
         };
         let durable = writer.index.durable()?;
@@ -214,7 +209,7 @@ impl Writer {
     /// Where to subscribe to records as they become durable.
     #[must_use]
     pub fn tail(&self) -> TailDoor {
-        self.tail.clone()
+        self.tail.door()
     }
 
     /// Run until `stop`, then take and write what is left.
@@ -231,7 +226,6 @@ impl Writer {
 
     /// One look at the rings: take, and write the batch if it is due. Returns whether there was anything to do.
     pub fn turn(&mut self, now: Moment) -> bool {
-        self.tails.extend(self.tail_wanted.try_iter());
         let mut worked = false;
         if self.stage == Stage::Gathering {
             worked = self.gather(now);
@@ -467,7 +461,7 @@ impl Writer {
         }
         let position = Position { at: self.log_files.end(), head: self.log.head() };
         match self.index.apply(&self.batch.items(), position) {
-            Ok(rows) => self.publish(rows),
+            Ok(rows) => self.tail.publish(rows),
             Err(e) => self.index_failed(&e, now),
         }
     }
@@ -534,19 +528,6 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, rows: Vec<RequestRow>) {
-        if self.tails.is_empty() {
-            return;
-        }
-        let rows: Vec<Arc<RequestRow>> = rows.into_iter().map(Arc::new).collect();
-        self.tails.retain(|tail| {
-            // A subscriber that is full misses rows; one that is gone is forgotten.
-            rows.iter().all(|row| {
-                !matches!(tail.try_send(row.clone()), Err(crossbeam_channel::TrySendError::Disconnected(_)))
-            })
-        });
-    }
-
     // Starting.
 
     /// What an earlier run left unfinished: torn tails are counted, exchanges without an end get their record.
@@ -596,28 +577,6 @@ impl Writer {
 
     fn note_failure(&self, place: Place, error: &io::Error) {
         self.health.note_failure(place, error);
-    }
-}
-
-/// Where the live tail is subscribed to. Clones freely; subscribing never blocks the writer.
-#[derive(Clone)]
-pub struct TailDoor {
-    door: crossbeam_channel::Sender<TailSender>,
-}
-
-impl TailDoor {
-    fn new() -> (TailDoor, crossbeam_channel::Receiver<TailSender>) {
-        let (door, wanted) = crossbeam_channel::bounded(64);
-        (TailDoor { door }, wanted)
-    }
-
-    /// Rows as they become durable. A subscriber that falls `rows_max` behind misses rows rather than delaying anyone.
-    #[must_use]
-    pub fn subscribe(&self, rows_max: usize) -> crossbeam_channel::Receiver<Arc<RequestRow>> {
-        let (send, receive) = crossbeam_channel::bounded(rows_max.max(1));
-        // A full door or a writer that is gone leaves a receiver that is disconnected: the caller sees it at once.
-        let _ = self.door.try_send(send);
-        receive
     }
 }
 
