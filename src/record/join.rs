@@ -34,6 +34,8 @@ pub(super) struct Joins {
     /// Exchanges with spans that no line tells of yet.
     untold: Vec<ExchangeId>,
     turns: Turns,
+    /// The exchange of each session whose request came last, while it goes on.
+    latest: HashMap<u64, ExchangeId>,
     forgot_at: Moment,
 }
 
@@ -67,6 +69,7 @@ impl Joins {
             body_bytes_max,
             untold: Vec::new(),
             turns: Turns::new()?,
+            latest: HashMap::new(),
             forgot_at: Moment::default(),
         })
     }
@@ -75,7 +78,8 @@ impl Joins {
     pub(super) fn open(&mut self, open: &Open, now: Moment) {
         let joined = self.exchanges.entry(open.id).or_default();
         joined.touched = now;
-        joined.session = self.turns.key(&open.who.principal, &open.caller.session);
+        let caller = &open.caller;
+        joined.session = self.turns.key(&open.who.principal, &caller.session, &caller.sub_agent);
         if !std::mem::replace(&mut joined.opened, true) {
             self.opened += 1;
         }
@@ -94,16 +98,17 @@ impl Joins {
     /// A part of a body came. Returns false if it was shed: the body has its bound.
     pub(super) fn part(&mut self, part: &CapturePart, now: Moment, content: &mut Blocks) -> io::Result<bool> {
         let body_bytes_max = self.body_bytes_max;
+        if part.kind == BodyKind::Request {
+            self.begin_request(part.id, content)?;
+        }
         let joined = self.exchanges.entry(part.id).or_default();
         joined.touched = now;
-        let session = joined.session.filter(|_| part.kind == BodyKind::Request);
         let body = joined.of(part.kind);
         body.total += part.bytes.len() as u64;
         if body.shed || body.total > body_bytes_max {
             body.shed = true;
             return Ok(false);
         }
-        body.begin(session, &mut self.turns, content);
         let before = body.gathered.len();
         body.take(&part.bytes, &self.turns, content)?;
         self.gathered_total = self.gathered_total + body.gathered.len() - before;
@@ -114,6 +119,23 @@ impl Joins {
             self.write_out_all(content)?;
         }
         Ok(true)
+    }
+
+    /// Before the first byte of a request: it is stored by the turn before it, which may itself still be going on (the
+    /// lane of parts can be ahead of the lane of notes).
+    fn begin_request(&mut self, id: ExchangeId, content: &mut Blocks) -> io::Result<()> {
+        let joined = self.exchanges.entry(id).or_default();
+        let Some(session) = joined.session.filter(|_| joined.request.total == 0) else { return Ok(()) };
+        let before = self.latest.insert(session, id).and_then(|before| self.exchanges.get_mut(&before));
+        if let Some(before) = before {
+            self.gathered_total -= before.request.gathered.len();
+            before.request.write_out(&self.turns, content)?;
+            before.request.keep(session, &mut self.turns, content);
+        }
+        if let Some(joined) = self.exchanges.get_mut(&id) {
+            joined.request.storing = Some(self.turns.begin(session, content));
+        }
+        Ok(())
     }
 
     /// The exchange ended: where its bodies lie, and what of them was kept if `captured` says that they were to be.
@@ -128,9 +150,9 @@ impl Joins {
         self.gathered_total -= joined.request.gathered.len() + joined.response.gathered.len();
         joined.request.write_out(&self.turns, content)?;
         joined.response.write_out(&self.turns, content)?;
-        let body = &mut joined.request;
-        if let (Some(session), Some(storing), false) = (joined.session, body.storing.take(), body.shed) {
-            self.turns.keep(session, storing, body.spans.len(), content);
+        if let Some(session) = joined.session.filter(|session| self.latest.get(session) == Some(&id)) {
+            self.latest.remove(&session);
+            joined.request.keep(session, &mut self.turns, content);
         }
         let state = if joined.request.shed || joined.response.shed { CaptureState::Shed } else { captured };
         Ok((Bodies { request: joined.request.spans, response: joined.response.spans }, state))
@@ -141,9 +163,7 @@ impl Joins {
     pub(super) fn write_out_requests(&mut self, content: &mut Blocks) -> io::Result<()> {
         for id in &self.untold {
             let Some(joined) = self.exchanges.get_mut(id) else { continue };
-            let session = joined.session;
             self.gathered_total -= joined.request.gathered.len();
-            joined.request.begin(session, &mut self.turns, content);
             joined.request.write_out(&self.turns, content)?;
         }
         Ok(())
@@ -219,10 +239,10 @@ impl Joined {
 }
 
 impl Body {
-    /// The first bytes are about to be stored: by the turn before, where there is a session.
-    fn begin(&mut self, session: Option<u64>, turns: &mut Turns, content: &Blocks) {
-        if self.storing.is_none() && self.spans.is_empty() {
-            self.storing = session.map(|session| turns.begin(session, content));
+    /// Complete, as far as it will ever be: the session's next turn may refer to it.
+    fn keep(&mut self, session: u64, turns: &mut Turns, content: &Blocks) {
+        if let (Some(storing), false) = (&self.storing, self.shed) {
+            turns.keep(session, storing, self.spans.len(), content);
         }
     }
 
@@ -368,7 +388,7 @@ mod tests {
     #[test]
     fn a_next_turn_of_a_session_stores_only_what_is_new() {
         let (mut joins, mut content) = (joins(1 << 20, 1 << 30), content());
-        for (id, session) in [(1, "s"), (2, "s"), (3, "other")] {
+        for (id, session) in [(1, "s"), (2, "s"), (3, "other"), (4, "s")] {
             joins.open(&open(id, session), Moment(0));
             let before = content.raw_total();
             let body: Vec<u8> =
@@ -378,8 +398,27 @@ mod tests {
             joins.part(&part, Moment(0), &mut content).unwrap();
             let (bodies, _) = joins.close(ExchangeId(id), CaptureState::Full, &mut content).unwrap();
             assert_eq!(lens(&bodies.request).iter().sum::<u32>(), 120_000);
-            assert_eq!(content.raw_total() - before, if id == 2 { 0 } else { 120_000 });
+            assert_eq!(content.raw_total() - before, if id % 2 == 0 { 0 } else { 120_000 });
         }
+        assert!(joins.latest.is_empty());
+    }
+
+    #[test]
+    fn a_next_turn_may_come_before_the_end_of_the_last() {
+        let (mut joins, mut content) = (joins(1 << 20, 1 << 30), content());
+        let body: Vec<u8> = (0..30_000u32).flat_map(u32::to_le_bytes).collect();
+        for id in 1..=3u128 {
+            joins.open(&open(id, "s"), Moment(0));
+            let bytes = Bytes::from(body.clone());
+            let part = CapturePart { id: ExchangeId(id), kind: BodyKind::Request, bytes };
+            joins.part(&part, Moment(0), &mut content).unwrap();
+        }
+        assert_eq!(content.raw_total(), 120_000);
+        for id in [2, 1, 3] {
+            let (bodies, _) = joins.close(ExchangeId(id), CaptureState::Full, &mut content).unwrap();
+            assert_eq!(lens(&bodies.request).iter().sum::<u32>(), 120_000);
+        }
+        assert_eq!((joins.gathered_total, joins.latest.len()), (0, 0));
     }
 
     #[test]

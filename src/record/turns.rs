@@ -95,9 +95,10 @@ impl Turns {
         })
     }
 
-    /// The key of a session, which is its principal's. `None` where there is no session.
-    pub(super) fn key(&self, principal: &str, session: &str) -> Option<u64> {
-        (!session.is_empty()).then(|| self.key_hash.hash_one((principal, session)))
+    /// The key of a session, which is its principal's, or of a sub-agent's part in it: its history is its own.
+    /// `None` where there is no session.
+    pub(super) fn key(&self, principal: &str, session: &str, sub_agent: &str) -> Option<u64> {
+        (!session.is_empty()).then(|| self.key_hash.hash_one((principal, session, sub_agent)))
     }
 
     /// Begin a body of this session.
@@ -128,7 +129,7 @@ impl Turns {
     }
 
     /// A body is complete: the session's next turn may refer to it.
-    pub(super) fn keep(&mut self, key: u64, body: Storing, spans: usize, content: &Blocks) {
+    pub(super) fn keep(&mut self, key: u64, body: &Storing, spans: usize, content: &Blocks) {
         self.forget(key);
         let segment = content.base().segment;
         let one_segment = body.pieces.iter().all(|piece| piece.span.segment == segment);
@@ -137,7 +138,8 @@ impl Turns {
         }
         self.clock += 1;
         self.pieces += body.pieces.len();
-        self.kept.insert(key, Kept { turn: Arc::new(Turn::new(segment, body.pieces)), used: self.clock });
+        self.kept
+            .insert(key, Kept { turn: Arc::new(Turn::new(segment, body.pieces.clone())), used: self.clock });
         if self.pieces > PIECES_MAX {
             self.forget_oldest();
         }
@@ -393,7 +395,7 @@ mod tests {
             carry.drain(..done);
         }
         turns.store(&mut body, &carry, true, content, &mut spans).unwrap();
-        turns.keep(key, body, spans.len(), content);
+        turns.keep(key, &body, spans.len(), content);
         spans
     }
 
@@ -498,7 +500,7 @@ mod tests {
         for key in 1..(PIECES_MAX / pieces + 10) as u64 {
             let pieces = turns.kept[&(key - 1)].turn.pieces.clone();
             let body = Storing { pieces, ..Storing::default() };
-            turns.keep(key, body, 1, &content);
+            turns.keep(key, &body, 1, &content);
             assert!(turns.pieces <= PIECES_MAX);
         }
         assert!(!turns.kept.contains_key(&0), "the oldest went first");
