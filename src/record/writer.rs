@@ -157,7 +157,7 @@ impl Writer {
         let (content_files, content_seen) =
             Segments::open(&layout, Kind::Content, options.content_segment_bytes)?;
         let (log_files, log_seen) = Segments::open(&layout, Kind::Log, options.log_segment_bytes)?;
-        let index = open_index(&layout, &log_files, head_of(&log_seen))?;
+        let (index, missing) = open_index(&layout, &log_files, head_of(&log_seen))?;
         let boot = random();
         let blocks = |kind, seen: &Survey, block_bytes| {
             Ok::<_, io::Error>(Blocks::new(
@@ -195,7 +195,7 @@ impl Writer {
         writer.told.parts = durable.captures_shed;
         writer.told.tails_cut = durable.tails_cut;
         writer.begin_batch();
-        writer.account_for_crash(&log_seen, &content_seen)?;
+        writer.account_for_crash(&log_seen, &content_seen, missing)?;
         writer.show(clock::now());
         Ok(writer)
     }
@@ -531,11 +531,17 @@ impl Writer {
     // Starting.
 
     /// What an earlier run left unfinished: torn tails are counted, exchanges without an end get their record.
-    fn account_for_crash(&mut self, log_seen: &Survey, content_seen: &Survey) -> io::Result<()> {
+    fn account_for_crash(
+        &mut self,
+        log_seen: &Survey,
+        content_seen: &Survey,
+        missing: u64,
+    ) -> io::Result<()> {
         let now = clock::now();
         let tails_cut = u64::from(log_seen.torn_bytes > 0) + u64::from(content_seen.torn_bytes > 0);
-        if tails_cut > 0 {
-            self.batch.carry(Loss { tails_cut, ..Loss::default() });
+        let loss = Loss { tails_cut, records: missing, ..Loss::default() };
+        if !loss.is_none() {
+            self.batch.carry(loss);
             self.batch.touch(now);
         }
         for (open, bodies) in self.index.left_open()? {
@@ -580,12 +586,15 @@ impl Writer {
     }
 }
 
-/// Open the index and bring it up to the log, making it anew where it tells of a log that is not this one.
-fn open_index(layout: &Layout, log_files: &Segments, head: Head) -> io::Result<Index> {
+/// Open the index and bring it up to the log, making it anew where it tells of a log that is not this one. Returns also
+/// how many records it had read that the log has no more: they were acknowledged, so they are lost, whoever lost them.
+fn open_index(layout: &Layout, log_files: &Segments, head: Head) -> io::Result<(Index, u64)> {
     let mut index = Index::open(layout)?;
     let position = index.position()?;
+    let mut missing = 0;
     if position.head.next > head.next || (position.head.next == head.next && position.head.hash != head.hash)
     {
+        missing = index.records_from(log_files.end())?;
         drop(index);
         Index::set_aside(layout)?;
         index = Index::open(layout)?;
@@ -593,7 +602,7 @@ fn open_index(layout: &Layout, log_files: &Segments, head: Head) -> io::Result<I
     let path = layout.index();
     log::catch_up(layout, &mut index, log_files.end())
         .map_err(|e| explain(e, "cannot bring up to date", &path))?;
-    Ok(index)
+    Ok((index, missing))
 }
 
 /// The record of an exchange that was open when the gateway went.

@@ -149,6 +149,14 @@ impl Index {
         })
     }
 
+    /// Records that lie at or behind a place in the log.
+    pub fn records_from(&self, at: At) -> io::Result<u64> {
+        let sql = "SELECT count(*) FROM exchanges WHERE (log_segment, log_block) >= (?1, ?2)";
+        let count =
+            self.db.query_row(sql, params![at.segment, signed(at.offset)], |row| row.get::<_, i64>(0));
+        Ok(u64::try_from(count.map_err(fault)?).unwrap_or(0))
+    }
+
     /// Exchanges that were opened and not closed, and where what is stored of their bodies lies.
     pub fn left_open(&self) -> io::Result<Vec<(Open, Bodies)>> {
         let mut all = self.db.prepare("SELECT open, bodies FROM in_flight ORDER BY at").map_err(fault)?;
