@@ -4,4 +4,6 @@ mod bad_input;
 mod exchange;
 mod fixtures;
 mod gate;
+mod policy;
 mod reading;
+mod tls;
