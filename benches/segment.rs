@@ -13,7 +13,7 @@ use weir::base::clock;
 use weir::base::id::ExchangeId;
 use weir::base::ring::{self, Room};
 use weir::llm::dialect::Dialect;
-use weir::record::record::{BodyKind, CapturePart, CaptureState, Note, Outcome, Record};
+use weir::record::record::{BodyKind, CapturePart, CaptureState, Note, Open, Outcome, Record};
 use weir::record::segment::{Decoder, Encoder, Found, Head, Kind, Walk};
 use weir::record::store::verify::verify;
 use weir::record::store::{Filter, GroupBy, Reader};
@@ -22,8 +22,9 @@ use weir::record::writer::{Options, Producer, Writer};
 fn main() {
     blocks("own-bodies", &unrelated(48, 200_000));
     blocks("session-bodies", &sessions(6, 20));
-    store("own-bodies", &unrelated(600, 200_000));
-    store("session-bodies", &sessions(24, 40));
+    store("own-bodies", &unrelated(600, 200_000), None);
+    store("session-bodies", &sessions(24, 40), Some(24));
+    store("session-bodies-200", &sessions(200, 40), Some(200));
     small_records(60_000);
 }
 
@@ -55,13 +56,15 @@ fn blocks(name: &str, bodies: &[Vec<u8>]) {
 }
 
 /// Ring → writer → segments, synced → index: everything the record plane does.
-fn store(name: &str, bodies: &[Vec<u8>]) {
+fn store(name: &str, bodies: &[Vec<u8>], sessions: Option<u64>) {
     let dir = tempfile::tempdir().unwrap();
     let (mut producer, mut writer) = start(dir.path());
     let raw: usize = bodies.iter().map(Vec::len).sum();
     let (cpu, wall) = timed(|| {
         for (n, body) in bodies.iter().enumerate() {
-            put(&mut producer, &mut writer, n as u64, Some(body));
+            let session =
+                sessions.map(|sessions| format!("session-{}", n as u64 % sessions)).unwrap_or_default();
+            put(&mut producer, &mut writer, n as u64, session, Some(body));
         }
         writer.finish();
     });
@@ -89,7 +92,7 @@ fn small_records(count: u64) {
     let (mut producer, mut writer) = start(dir.path());
     let (cpu, wall) = timed(|| {
         for n in 0..count {
-            put(&mut producer, &mut writer, n, None);
+            put(&mut producer, &mut writer, n, format!("session-{}", n % 200), None);
         }
         writer.finish();
     });
@@ -110,12 +113,12 @@ fn start(dir: &Path) -> (Producer, Writer) {
     (producer, Writer::open(dir, vec![consumer], options).unwrap())
 }
 
-fn put(producer: &mut Producer, writer: &mut Writer, n: u64, body: Option<&Vec<u8>>) {
+fn put(producer: &mut Producer, writer: &mut Writer, n: u64, session: String, body: Option<&Vec<u8>>) {
     let mut record =
         Record { id: id(n), outcome: Outcome::Ok, status: 200, provider: "acme".into(), ..Record::default() };
     record.times.accepted_at_us = clock::wall();
-    record.who.principal = format!("user-{}", n % 50);
-    record.caller.session = format!("session-{}", n % 200);
+    record.caller.session = session;
+    record.who.principal = format!("user-{}", record.caller.session);
     record.caller.agent = "claude-code".into();
     record.dialect = Some(Dialect::Messages);
     record.path = "/v1/messages".into();
@@ -123,12 +126,14 @@ fn put(producer: &mut Producer, writer: &mut Writer, n: u64, body: Option<&Vec<u
     record.reading.usage.input_tokens = Some(n);
     record.reading.usage.output_tokens = Some(7);
     record.request_headers = vec![("content-type".into(), "application/json".into()); 8];
+    let open =
+        Open { id: record.id, who: record.who.clone(), caller: record.caller.clone(), ..Open::default() };
+    let held = producer.open(Note::Open(Box::new(open)), Room::default()).unwrap();
     if let Some(body) = body {
         record.capture = CaptureState::Full;
         let bytes = Bytes::copy_from_slice(body);
         producer.capture(CapturePart { id: id(n), kind: BodyKind::Request, bytes }, body.len()).unwrap();
     }
-    let held = producer.reserve(Room::default()).unwrap();
     producer.close(Note::Close(Box::new(record)), Some(held)).unwrap();
     while producer.notes_waiting() > 4096 || producer.part_bytes_in_flight() > 32 << 20 {
         writer.turn(clock::now());

@@ -96,3 +96,43 @@ fn outcome(row: &RequestRow) -> String {
         None => row.outcome.name().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::source::sample::{id, printed, store};
+    use super::*;
+
+    /// The command line as clap reads it.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RequestsArgs,
+    }
+
+    fn run(dir: &std::path::Path, words: &[&str]) -> String {
+        let data = dir.to_str().unwrap();
+        let line = Line::parse_from([&["weir", "--data", data], words].concat());
+        printed(|out| line.args.run(out).unwrap())
+    }
+
+    #[test]
+    fn requests_newest_first_and_filtered() {
+        let dir = store();
+        let table = run(dir.path(), &[]);
+        let ids: Vec<&str> =
+            table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(ids, [2, 1, 0].map(|n| id(n).to_string()));
+        assert!(table.contains("refused (no_grant)") && table.contains("2023-11-14 22:13:21"), "{table}");
+        let json = run(dir.path(), &["--tool", "Bash", "-n", "1", "--json"]);
+        let row: RequestRow = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (row.id, row.model.as_deref(), row.tools),
+            (id(1).to_string(), Some("sonnet-4"), vec!["Bash".into()])
+        );
+        let next = run(dir.path(), &["--tool", "Bash", "--before", &row.cursor.to_string(), "--json"]);
+        assert_eq!(serde_json::from_str::<RequestRow>(&next).unwrap().id, id(0).to_string());
+        assert_eq!(run(dir.path(), &["--outcome", "truncated", "--json"]), "");
+    }
+}

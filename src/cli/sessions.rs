@@ -76,3 +76,34 @@ fn table(rows: &[SessionRow]) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::source::sample::{printed, store};
+    use super::*;
+
+    /// The command line as clap reads it.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SessionsArgs,
+    }
+
+    fn run(dir: &std::path::Path, words: &[&str]) -> String {
+        let data = dir.to_str().unwrap();
+        let line = Line::parse_from([&["weir", "--data", data], words].concat());
+        printed(|out| line.args.run(out).unwrap())
+    }
+
+    #[test]
+    fn sessions_with_their_sums() {
+        let dir = store();
+        let json = run(dir.path(), &["--json"]);
+        let row: SessionRow = serde_json::from_str(&json).unwrap();
+        assert_eq!((row.session.as_str(), row.exchanges, row.usage.input_tokens), ("s-1", 2, Some(2_400)));
+        assert!(run(dir.path(), &[]).lines().nth(1).unwrap().starts_with("s-1"));
+        assert_eq!(run(dir.path(), &["--as", "bob", "--json"]), "");
+    }
+}

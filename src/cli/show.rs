@@ -216,3 +216,69 @@ fn bytes(shown: &Shown) -> String {
 fn not_found(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::source::sample::{id, printed, store};
+    use super::*;
+
+    /// The command line as clap reads it.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ShowArgs,
+    }
+
+    fn run(dir: &std::path::Path, words: &[&str], out: &mut dyn Write) -> io::Result<()> {
+        Line::parse_from([&["weir", "--data", dir.to_str().unwrap()], words].concat()).args.run(out)
+    }
+
+    #[test]
+    fn an_exchange_for_people_and_for_programs() {
+        let dir = store();
+        let id = id(0).to_string();
+        let text = printed(|out| run(dir.path(), &[&id], out).unwrap());
+        for said in [
+            "outcome        ok",
+            "model          sonnet-4 (asked for sonnet)",
+            "input 1,200 (cache read –",
+            "Bash",
+        ] {
+            assert!(text.contains(said), "{said} in {text}");
+        }
+        let json = printed(|out| run(dir.path(), &[&id.to_uppercase(), "--json"], out).unwrap());
+        let whole: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&whole["id"], &whole["input_tokens"]), (&id.as_str().into(), &1200.into()));
+        assert_eq!(
+            (&whole["request_body"], &whole["cache_read_tokens"]),
+            (&"{\"ask\":1}".into(), &().into())
+        );
+        assert_eq!(printed(|out| run(dir.path(), &[&id, "--body", "request"], out).unwrap()), "{\"ask\":1}");
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_is_null_and_its_length_is_told() {
+        let dir = store();
+        // The second exchange's response is cut inside a character.
+        let json = printed(|out| {
+            let mut record = Shown { response_body: Some(vec![0x1f, 0x8b, 0xff]), ..Shown::default() };
+            record.request_body = None;
+            write_json(&record, out).unwrap();
+        });
+        let whole: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(whole["response_body"].is_null() && whole["request_body_len"].is_null());
+        assert_eq!(whole["response_body_len"], 3);
+        let mut raw = Vec::new();
+        run(dir.path(), &[&id(1).to_string(), "--body", "response"], &mut raw).unwrap();
+        assert_eq!(raw, b"\x1f\xef\xbf\xbdgzi");
+    }
+
+    #[test]
+    fn an_unknown_id_is_said() {
+        let dir = store();
+        let said = run(dir.path(), &["nope"], &mut Vec::new()).unwrap_err().to_string();
+        assert_eq!(said, "no exchange nope in the store");
+    }
+}

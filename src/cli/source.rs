@@ -121,6 +121,81 @@ fn parse_ago(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(seconds * 1_000_000)
 }
 
+/// A store for the tests of all commands: two exchanges of Ann's session, one refused one of Bob's.
+#[cfg(test)]
+pub(super) mod sample {
+    use bytes::Bytes;
+
+    use crate::base::id::ExchangeId;
+    use crate::base::ring;
+    use crate::llm::meter::ToolUse;
+    use crate::record::record::{BodyKind, CapturePart, CaptureState, FaultNote, Note, Outcome, Record};
+    use crate::record::writer::{Options, Writer};
+
+    pub(in crate::cli) const AT: u64 = 1_700_000_000_000_000;
+
+    pub(in crate::cli) fn id(n: u64) -> ExchangeId {
+        ExchangeId::new(AT, 0, 1, n)
+    }
+
+    pub(in crate::cli) fn store() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut producer, consumer) = ring::lanes(64, 64, 1 << 20);
+        let options = Options { socket: false, ..Options::default() };
+        let mut writer = Writer::open(dir.path(), vec![consumer], options).unwrap();
+        for n in 0..3 {
+            for (kind, text) in
+                [(BodyKind::Request, "{\"ask\":1}"), (BodyKind::Response, "\u{1f}\u{fffd}gzip")]
+            {
+                let bytes = Bytes::from(text.as_bytes()[..text.len() - n % 2].to_vec());
+                let len = bytes.len();
+                producer.capture(CapturePart { id: id(n as u64), kind, bytes }, len).unwrap();
+            }
+            producer.note(Note::Close(Box::new(record(n as u64)))).unwrap();
+        }
+        writer.finish();
+        dir
+    }
+
+    fn record(n: u64) -> Record {
+        let mut record = Record { id: id(n), capture: CaptureState::Full, ..Record::default() };
+        record.times.accepted_at_us = AT + n * 1_000_000;
+        record.times.last_byte_us = 1_234_000;
+        record.provider = "acme".to_owned();
+        record.method = "POST".to_owned();
+        record.path = "/v1/messages".to_owned();
+        record.ask.model = Some("sonnet".to_owned());
+        if n == 2 {
+            record.who.principal = "bob".to_owned();
+            record.outcome = Outcome::Refused;
+            record.status = 403;
+            record.fault = Some(FaultNote { kind: "no_grant".to_owned(), ..FaultNote::default() });
+            return record;
+        }
+        record.who.principal = "ann".to_owned();
+        record.caller.agent = "claude-code".to_owned();
+        record.caller.session = "s-1".to_owned();
+        record.outcome = Outcome::Ok;
+        record.status = 200;
+        record.reading.model = Some("sonnet-4".to_owned());
+        record.reading.usage.input_tokens = Some(1_200);
+        record.reading.usage.output_tokens = Some(30);
+        record.reading.tool_uses = vec![ToolUse {
+            name: "Bash".to_owned(),
+            arguments: "{\"cmd\":\"ls\"}".to_owned(),
+            ..ToolUse::default()
+        }];
+        record
+    }
+
+    /// What a command printed.
+    pub(in crate::cli) fn printed(run: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        run(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

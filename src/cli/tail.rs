@@ -108,3 +108,53 @@ fn line(row: &RequestRow) -> String {
     );
     text.trim_end().chars().map(|c| if c.is_control() { '�' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::source::sample::{id, printed, store};
+    use super::*;
+
+    /// The command line as clap reads it.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: TailArgs,
+    }
+
+    fn run(dir: &std::path::Path, words: &[&str]) -> String {
+        let data = dir.to_str().unwrap();
+        let line = Line::parse_from([&["weir", "--data", data], words].concat());
+        printed(|out| line.args.run(out).unwrap())
+    }
+
+    #[test]
+    fn the_last_oldest_first() {
+        let dir = store();
+        let lines = run(dir.path(), &["--once", "-n", "2"]);
+        let ids: Vec<String> =
+            lines.lines().map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect();
+        assert_eq!(ids, [id(1).to_string(), id(2).to_string()]);
+        assert_eq!(run(dir.path(), &["--once", "--as", "ann", "--json"]).lines().count(), 2);
+        assert_eq!(run(dir.path(), &["--once", "--csv"]).lines().count(), 4);
+        assert_eq!(run(dir.path(), &["--once", "-n", "0"]), "");
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_ends_it() {
+        struct Gone(u32);
+        impl Write for Gone {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                self.0 += 1;
+                if self.0 > 2 { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+            }
+        }
+        let dir = store();
+        let line = Line::parse_from(["weir", "--data", dir.path().to_str().unwrap()]);
+        assert_eq!(line.args.run(&mut Gone(0)).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

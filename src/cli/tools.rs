@@ -57,3 +57,32 @@ fn table(rows: &[ToolRow]) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::source::sample::{printed, store};
+    use super::*;
+
+    /// The command line as clap reads it.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ToolsArgs,
+    }
+
+    fn run(dir: &std::path::Path, words: &[&str]) -> String {
+        let data = dir.to_str().unwrap();
+        let line = Line::parse_from([&["weir", "--data", data], words].concat());
+        printed(|out| line.args.run(out).unwrap())
+    }
+
+    #[test]
+    fn tools_with_their_calls() {
+        let dir = store();
+        let row: ToolRow = serde_json::from_str(&run(dir.path(), &["--json"])).unwrap();
+        assert_eq!((row.name.as_str(), row.calls, row.sessions, row.principals), ("Bash", 2, 1, 1));
+        assert!(run(dir.path(), &[]).lines().nth(1).unwrap().starts_with("Bash"));
+    }
+}

@@ -109,3 +109,41 @@ impl From<By> for GroupBy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::source::sample::{printed, store};
+    use super::*;
+
+    /// The command line as clap reads it.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: UsageArgs,
+    }
+
+    fn run(dir: &std::path::Path, words: &[&str]) -> String {
+        let data = dir.to_str().unwrap();
+        let line = Line::parse_from([&["weir", "--data", data], words].concat());
+        printed(|out| line.args.run(out).unwrap())
+    }
+
+    #[test]
+    fn usage_in_its_forms() {
+        let dir = store();
+        let table = run(dir.path(), &["--by", "principal"]);
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["ann", "2", "2", "0", "0", "2,400", "–", "–", "60", "–", "2", "0"]);
+        assert_eq!(lines[2], ["bob", "1", "0", "1", "0", "–", "–", "–", "–", "–", "0", "0"]);
+        let json = run(dir.path(), &["--by", "hour", "--json"]);
+        assert!(
+            json.starts_with(r#"{"key":"2023-11-14T22:00:00Z","exchanges":3,"ok":2,"refused":1,"#),
+            "{json}"
+        );
+        let csv = run(dir.path(), &["--as", "bob", "--csv"]);
+        assert!(csv.lines().nth(1).unwrap().starts_with(",1,0,1,0,"), "{csv}");
+        assert_eq!(run(dir.path(), &["--as", "nobody", "--json"]), "");
+    }
+}

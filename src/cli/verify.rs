@@ -75,3 +75,28 @@ fn write_chain(name: &str, chain: &ChainReport, out: &mut dyn Write) -> io::Resu
     let (Some(first), Some(last), Some(head)) = (chain.first, chain.last, &chain.head) else { return Ok(()) };
     writeln!(out, "{:<12} blocks {first} to {last}, head {head}", "")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::sample::{printed, store};
+    use super::*;
+
+    #[test]
+    fn a_whole_store_and_a_damaged_one() {
+        let dir = store();
+        let args = VerifyArgs { dir: dir.path().to_owned(), json: false };
+        let text = printed(|out| assert!(args.run(out).unwrap()));
+        assert!(
+            text.contains("records      3; lost since installation: 0") && text.ends_with("whole\n"),
+            "{text}"
+        );
+        let log = dir.path().join("log/00000001.seg");
+        let mut bytes = std::fs::read(&log).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&log, bytes).unwrap();
+        let text = printed(|out| assert!(!args.run(out).unwrap()));
+        assert!(text.ends_with("NOT WHOLE\n"), "{text}");
+        let json = printed(|out| assert!(!VerifyArgs { json: true, ..args.clone() }.run(out).unwrap()));
+        assert!(json.contains(r#""findings":[{"what":""#), "{json}");
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! Big parts go to the content blocks at once and only their place is remembered. Small ones (an event stream comes
 //! in hundreds) are gathered first, so that a body lies in few places: until the exchange ends, or there are
-//! [`GATHERED_BYTES`] of them, or all that is gathered passes its bound and is written out as it stands.
+//! [`GATHERED_BYTES`] of them, or all that is gathered passes its bound and is written out as it stands. Request
+//! bodies of a session go through [`Turns`], which stores what is new in them.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use super::blocks::Blocks;
 use super::files::At;
-use super::line::{Bodies, BodyStored, Span};
-use super::record::{BodyKind, CapturePart, CaptureState};
+use super::line::{Bodies, BodyStored, Span, add_span};
+use super::record::{BodyKind, CapturePart, CaptureState, Open};
+use super::turns::{Storing, Turns};
 use crate::base::clock::Moment;
 use crate::base::id::ExchangeId;
 
@@ -31,12 +33,16 @@ pub(super) struct Joins {
     body_bytes_max: u64,
     /// Exchanges with spans that no line tells of yet.
     untold: Vec<ExchangeId>,
+    turns: Turns,
+    /// The exchange of each session whose request came last, while it goes on.
+    latest: HashMap<u64, ExchangeId>,
     forgot_at: Moment,
 }
 
 #[derive(Default)]
 struct Joined {
     opened: bool,
+    session: Option<u64>,
     request: Body,
     response: Body,
     touched: Moment,
@@ -49,25 +55,31 @@ struct Body {
     gathered: Vec<u8>,
     total: u64,
     shed: bool,
+    /// Of a request in a session, from its first byte stored on.
+    storing: Option<Storing>,
 }
 
 impl Joins {
-    pub(super) fn new(gathered_max: usize, body_bytes_max: u64) -> Joins {
-        Joins {
+    pub(super) fn new(gathered_max: usize, body_bytes_max: u64) -> io::Result<Joins> {
+        Ok(Joins {
             exchanges: HashMap::new(),
             opened: 0,
             gathered_total: 0,
             gathered_max,
             body_bytes_max,
             untold: Vec::new(),
+            turns: Turns::new()?,
+            latest: HashMap::new(),
             forgot_at: Moment::default(),
-        }
+        })
     }
 
-    /// An exchange was admitted.
-    pub(super) fn open(&mut self, id: ExchangeId, now: Moment) {
-        let joined = self.exchanges.entry(id).or_default();
+    /// An exchange was admitted. To be told before its parts: they are stored by its session.
+    pub(super) fn open(&mut self, open: &Open, now: Moment) {
+        let joined = self.exchanges.entry(open.id).or_default();
         joined.touched = now;
+        let caller = &open.caller;
+        joined.session = self.turns.key(&open.who.principal, &caller.session, &caller.sub_agent);
         if !std::mem::replace(&mut joined.opened, true) {
             self.opened += 1;
         }
@@ -86,6 +98,9 @@ impl Joins {
     /// A part of a body came. Returns false if it was shed: the body has its bound.
     pub(super) fn part(&mut self, part: &CapturePart, now: Moment, content: &mut Blocks) -> io::Result<bool> {
         let body_bytes_max = self.body_bytes_max;
+        if part.kind == BodyKind::Request {
+            self.begin_request(part.id, content)?;
+        }
         let joined = self.exchanges.entry(part.id).or_default();
         joined.touched = now;
         let body = joined.of(part.kind);
@@ -95,23 +110,32 @@ impl Joins {
             return Ok(false);
         }
         let before = body.gathered.len();
-        if part.bytes.len() < BIG_PART_BYTES {
-            body.gathered.extend_from_slice(&part.bytes);
-        }
-        if body.gathered.len() >= GATHERED_BYTES || part.bytes.len() >= BIG_PART_BYTES {
-            body.write_out(content)?;
-        }
-        if part.bytes.len() >= BIG_PART_BYTES {
-            content.put(&part.bytes, &mut body.spans)?;
-        }
+        body.take(&part.bytes, &self.turns, content)?;
         self.gathered_total = self.gathered_total + body.gathered.len() - before;
-        if body.told < body.spans.len() {
+        if body.told < body.spans.len() || part.kind == BodyKind::Request {
             self.untold.push(part.id);
         }
         if self.gathered_total > self.gathered_max {
             self.write_out_all(content)?;
         }
         Ok(true)
+    }
+
+    /// Before the first byte of a request: it is stored by the turn before it, which may itself still be going on (the
+    /// lane of parts can be ahead of the lane of notes).
+    fn begin_request(&mut self, id: ExchangeId, content: &mut Blocks) -> io::Result<()> {
+        let joined = self.exchanges.entry(id).or_default();
+        let Some(session) = joined.session.filter(|_| joined.request.total == 0) else { return Ok(()) };
+        let before = self.latest.insert(session, id).and_then(|before| self.exchanges.get_mut(&before));
+        if let Some(before) = before {
+            self.gathered_total -= before.request.gathered.len();
+            before.request.write_out(&self.turns, content)?;
+            before.request.keep(session, &mut self.turns, content);
+        }
+        if let Some(joined) = self.exchanges.get_mut(&id) {
+            joined.request.storing = Some(self.turns.begin(session, content));
+        }
+        Ok(())
     }
 
     /// The exchange ended: where its bodies lie, and what of them was kept if `captured` says that they were to be.
@@ -124,10 +148,25 @@ impl Joins {
         let Some(mut joined) = self.exchanges.remove(&id) else { return Ok((Bodies::default(), captured)) };
         self.opened -= usize::from(joined.opened);
         self.gathered_total -= joined.request.gathered.len() + joined.response.gathered.len();
-        joined.request.write_out(content)?;
-        joined.response.write_out(content)?;
+        joined.request.write_out(&self.turns, content)?;
+        joined.response.write_out(&self.turns, content)?;
+        if let Some(session) = joined.session.filter(|session| self.latest.get(session) == Some(&id)) {
+            self.latest.remove(&session);
+            joined.request.keep(session, &mut self.turns, content);
+        }
         let state = if joined.request.shed || joined.response.shed { CaptureState::Shed } else { captured };
         Ok((Bodies { request: joined.request.spans, response: joined.response.spans }, state))
+    }
+
+    /// The batch closes: requests that came with it are written out, since they have mostly come whole, and a crash
+    /// must not take from an exchange what it was asked.
+    pub(super) fn write_out_requests(&mut self, content: &mut Blocks) -> io::Result<()> {
+        for id in &self.untold {
+            let Some(joined) = self.exchanges.get_mut(id) else { continue };
+            self.gathered_total -= joined.request.gathered.len();
+            joined.request.write_out(&self.turns, content)?;
+        }
+        Ok(())
     }
 
     /// The spans that no line has told of, of exchanges that go on.
@@ -150,10 +189,12 @@ impl Joins {
     /// Content from `base` on could not be written: forget the places in it and mark the bodies. Returns how many.
     pub(super) fn shed_from(&mut self, base: At) -> u64 {
         let mut bodies = 0;
+        self.turns.forget_from(base);
         for joined in self.exchanges.values_mut() {
             for body in [&mut joined.request, &mut joined.response] {
                 let shed = shed_spans(&mut body.spans, base);
                 body.shed |= shed;
+                body.storing.iter_mut().for_each(Storing::forget_before);
                 body.told = body.told.min(body.spans.len());
                 bodies += u64::from(shed);
             }
@@ -179,8 +220,8 @@ impl Joins {
 
     fn write_out_all(&mut self, content: &mut Blocks) -> io::Result<()> {
         for (id, joined) in &mut self.exchanges {
-            joined.request.write_out(content)?;
-            joined.response.write_out(content)?;
+            joined.request.write_out(&self.turns, content)?;
+            joined.response.write_out(&self.turns, content)?;
             self.untold.push(*id);
         }
         self.gathered_total = 0;
@@ -198,11 +239,51 @@ impl Joined {
 }
 
 impl Body {
-    fn write_out(&mut self, content: &mut Blocks) -> io::Result<()> {
-        // Never joins a span that was told of: that one lies in a block of an earlier batch.
-        content.put(&self.gathered, &mut self.spans)?;
-        self.gathered = Vec::new();
+    /// Complete, as far as it will ever be: the session's next turn may refer to it.
+    fn keep(&mut self, session: u64, turns: &mut Turns, content: &Blocks) {
+        if let (Some(storing), false) = (&self.storing, self.shed) {
+            turns.keep(session, storing, self.spans.len(), content);
+        }
+    }
+
+    /// Take a part: gather it if it is small, store what there is if it is not or if that has become enough.
+    fn take(&mut self, part: &[u8], turns: &Turns, content: &mut Blocks) -> io::Result<()> {
+        let big = part.len() >= BIG_PART_BYTES;
+        if big && self.gathered.is_empty() {
+            let done = self.store(part, false, turns, content)?;
+            self.gathered.extend_from_slice(&part[done..]);
+            return Ok(());
+        }
+        self.gathered.extend_from_slice(part);
+        if big || self.gathered.len() >= GATHERED_BYTES {
+            let mut gathered = std::mem::take(&mut self.gathered);
+            let done = self.store(&gathered, false, turns, content)?;
+            gathered.drain(..done);
+            self.gathered = gathered;
+        }
         Ok(())
+    }
+
+    fn write_out(&mut self, turns: &Turns, content: &mut Blocks) -> io::Result<()> {
+        let gathered = std::mem::take(&mut self.gathered);
+        self.store(&gathered, true, turns, content).map(|_| ())
+    }
+
+    /// Store bytes, all of them if they are the last. Returns how many.
+    fn store(&mut self, data: &[u8], last: bool, turns: &Turns, content: &mut Blocks) -> io::Result<usize> {
+        let mut fresh = Vec::new();
+        let done = match &mut self.storing {
+            Some(storing) => turns.store(storing, data, last, content, &mut fresh)?,
+            None => {
+                content.put(data, &mut fresh)?;
+                data.len()
+            }
+        };
+        for span in fresh {
+            // What a line has told of stays as it was told.
+            if self.told < self.spans.len() { add_span(&mut self.spans, span) } else { self.spans.push(span) }
+        }
+        Ok(done)
     }
 }
 
@@ -230,13 +311,23 @@ mod tests {
         CapturePart { id: ExchangeId(id), kind, bytes: Bytes::from(vec![7; len]) }
     }
 
+    fn joins(gathered_max: usize, body_bytes_max: u64) -> Joins {
+        Joins::new(gathered_max, body_bytes_max).unwrap()
+    }
+
+    fn open(id: u128, session: &str) -> Open {
+        let mut open = Open { id: ExchangeId(id), ..Open::default() };
+        open.caller.session = session.to_owned();
+        open
+    }
+
     fn lens(spans: &[Span]) -> Vec<u32> {
         spans.iter().map(|span| span.len).collect()
     }
 
     #[test]
     fn small_parts_become_one_span_and_big_ones_are_written_at_once() {
-        let (mut joins, mut content) = (Joins::new(1 << 20, 1 << 30), content());
+        let (mut joins, mut content) = (joins(1 << 20, 1 << 30), content());
         joins.part(&part(1, BodyKind::Request, 20_000), Moment(0), &mut content).unwrap();
         for _ in 0..10 {
             joins.part(&part(1, BodyKind::Response, 100), Moment(0), &mut content).unwrap();
@@ -251,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_body_over_its_bound_is_cut_and_marked() {
-        let (mut joins, mut content) = (Joins::new(1 << 20, 1_000), content());
+        let (mut joins, mut content) = (joins(1 << 20, 1_000), content());
         assert!(joins.part(&part(1, BodyKind::Response, 900), Moment(0), &mut content).unwrap());
         assert!(!joins.part(&part(1, BodyKind::Response, 200), Moment(0), &mut content).unwrap());
         assert!(
@@ -264,7 +355,7 @@ mod tests {
 
     #[test]
     fn over_the_sum_everything_is_written_out_and_nothing_is_lost() {
-        let (mut joins, mut content) = (Joins::new(10_000, 1 << 30), content());
+        let (mut joins, mut content) = (joins(10_000, 1 << 30), content());
         for round in 0..100 {
             for id in 0..30 {
                 joins.part(&part(id, BodyKind::Response, 50), Moment(round), &mut content).unwrap();
@@ -280,8 +371,8 @@ mod tests {
 
     #[test]
     fn each_span_of_a_running_exchange_is_told_once() {
-        let (mut joins, mut content) = (Joins::new(1 << 20, 1 << 30), content());
-        joins.open(ExchangeId(1), Moment(0));
+        let (mut joins, mut content) = (joins(1 << 20, 1 << 30), content());
+        joins.open(&open(1, ""), Moment(0));
         joins.part(&part(1, BodyKind::Response, 20_000), Moment(0), &mut content).unwrap();
         joins.part(&part(2, BodyKind::Response, 20_000), Moment(0), &mut content).unwrap();
         let told = joins.tell();
@@ -295,8 +386,44 @@ mod tests {
     }
 
     #[test]
+    fn a_next_turn_of_a_session_stores_only_what_is_new() {
+        let (mut joins, mut content) = (joins(1 << 20, 1 << 30), content());
+        for (id, session) in [(1, "s"), (2, "s"), (3, "other"), (4, "s")] {
+            joins.open(&open(id, session), Moment(0));
+            let before = content.raw_total();
+            let body: Vec<u8> =
+                (0..30_000u32).flat_map(|i| (i ^ u32::from(session == "s")).to_le_bytes()).collect();
+            let bytes = Bytes::from(body);
+            let part = CapturePart { id: ExchangeId(id), kind: BodyKind::Request, bytes };
+            joins.part(&part, Moment(0), &mut content).unwrap();
+            let (bodies, _) = joins.close(ExchangeId(id), CaptureState::Full, &mut content).unwrap();
+            assert_eq!(lens(&bodies.request).iter().sum::<u32>(), 120_000);
+            assert_eq!(content.raw_total() - before, if id % 2 == 0 { 0 } else { 120_000 });
+        }
+        assert!(joins.latest.is_empty());
+    }
+
+    #[test]
+    fn a_next_turn_may_come_before_the_end_of_the_last() {
+        let (mut joins, mut content) = (joins(1 << 20, 1 << 30), content());
+        let body: Vec<u8> = (0..30_000u32).flat_map(u32::to_le_bytes).collect();
+        for id in 1..=3u128 {
+            joins.open(&open(id, "s"), Moment(0));
+            let bytes = Bytes::from(body.clone());
+            let part = CapturePart { id: ExchangeId(id), kind: BodyKind::Request, bytes };
+            joins.part(&part, Moment(0), &mut content).unwrap();
+        }
+        assert_eq!(content.raw_total(), 120_000);
+        for id in [2, 1, 3] {
+            let (bodies, _) = joins.close(ExchangeId(id), CaptureState::Full, &mut content).unwrap();
+            assert_eq!(lens(&bodies.request).iter().sum::<u32>(), 120_000);
+        }
+        assert_eq!((joins.gathered_total, joins.latest.len()), (0, 0));
+    }
+
+    #[test]
     fn content_that_was_not_written_leaves_a_mark() {
-        let (mut joins, mut content) = (Joins::new(1 << 20, 1 << 30), content());
+        let (mut joins, mut content) = (joins(1 << 20, 1 << 30), content());
         joins.part(&part(1, BodyKind::Request, 20_000), Moment(0), &mut content).unwrap();
         assert_eq!(joins.shed_from(At { segment: 1, offset: 0 }), 1);
         let (bodies, state) = joins.close(ExchangeId(1), CaptureState::Full, &mut content).unwrap();
@@ -305,9 +432,9 @@ mod tests {
 
     #[test]
     fn bodies_without_an_end_are_forgotten_and_open_ones_are_not() {
-        let (mut joins, mut content) = (Joins::new(1 << 20, 1 << 30), content());
+        let (mut joins, mut content) = (joins(1 << 20, 1 << 30), content());
         joins.part(&part(1, BodyKind::Response, 100), Moment(0), &mut content).unwrap();
-        joins.open(ExchangeId(2), Moment(0));
+        joins.open(&open(2, ""), Moment(0));
         joins.part(&part(2, BodyKind::Response, 100), Moment(0), &mut content).unwrap();
         joins.forget_old(Moment(0).plus(FORGOTTEN_AFTER));
         assert_eq!((joins.exchanges.len(), joins.gathered_total, joins.opened()), (1, 100, 1));

@@ -16,4 +16,6 @@ pub mod line;
 pub mod record;
 pub mod segment;
 pub mod store;
+mod tail;
+mod turns;
 pub mod writer;

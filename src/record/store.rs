@@ -10,6 +10,7 @@ pub mod log;
 mod query;
 pub mod rows;
 mod schema;
+mod sums;
 pub mod verify;
 
 use std::cell::RefCell;

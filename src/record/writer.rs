@@ -35,7 +35,9 @@ use super::line::{Bodies, Loss};
 use super::record::{CapturePart, CaptureState, Note, Open, Outcome, Record};
 use super::segment::{Encoder, Head, Kind, Survey};
 use super::store::index::{Index, Position};
-use super::store::{RequestRow, log};
+use super::store::log;
+use super::tail::Tail;
+pub use super::tail::TailDoor;
 use crate::base::clock::{self, Moment};
 use crate::base::ring;
 
@@ -92,7 +94,7 @@ impl Default for Options {
 /// Raw bytes of a block of the log: small, since a single record is read by unpacking its block.
 const LOG_BLOCK_BYTES: usize = 512 << 10;
 /// Raw bytes of a block of content.
-const CONTENT_BLOCK_BYTES: usize = 4 << 20;
+const CONTENT_BLOCK_BYTES: usize = 1 << 20;
 /// Most notes taken from one ring before the next ring's turn.
 const NOTES_AT_ONCE: usize = 4096;
 /// Pause between two attempts at something that failed.
@@ -125,14 +127,10 @@ pub struct Writer {
     /// Losses learned of while a batch was stuck: the next one tells of them.
     untold: Loss,
     health: Arc<WriterHealth>,
-    tail: TailDoor,
-    tail_wanted: crossbeam_channel::Receiver<TailSender>,
-    tails: Vec<TailSender>,
+    tail: Tail,
     // Held for its lock: last, so that everything else is closed before the store is free.
     _lock: std::fs::File,
 }
-
-type TailSender = crossbeam_channel::Sender<Arc<RequestRow>>;
 
 /// Where the batch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +157,7 @@ impl Writer {
         let (content_files, content_seen) =
             Segments::open(&layout, Kind::Content, options.content_segment_bytes)?;
         let (log_files, log_seen) = Segments::open(&layout, Kind::Log, options.log_segment_bytes)?;
-        let index = open_index(&layout, &log_files, head_of(&log_seen))?;
+        let (index, missing) = open_index(&layout, &log_files, head_of(&log_seen))?;
         let boot = random();
         let blocks = |kind, seen: &Survey, block_bytes| {
             Ok::<_, io::Error>(Blocks::new(
@@ -167,11 +165,10 @@ impl Writer {
                 block_bytes,
             ))
         };
-        let (tail, tail_wanted) = TailDoor::new();
         let mut writer = Writer {
             content: blocks(Kind::Content, &content_seen, CONTENT_BLOCK_BYTES)?,
             log: blocks(Kind::Log, &log_seen, LOG_BLOCK_BYTES)?,
-            joins: Joins::new(options.gathered_bytes_max, options.body_bytes_max),
+            joins: Joins::new(options.gathered_bytes_max, options.body_bytes_max)?,
             handed: options.socket.then(|| handover::listen(&layout.socket())).transpose()?,
             batch: Batch::new(consumers.len()),
             first_consumer: 0,
@@ -184,15 +181,13 @@ impl Writer {
             told: Loss::default(),
             untold: Loss::default(),
             health: Arc::default(),
-            tails: Vec::new(),
             options,
             layout,
             consumers,
             content_files,
             log_files,
             index,
-            tail,
-            tail_wanted,
+            tail: Tail::new(),
             _lock: lock,
         };
         let durable = writer.index.durable()?;
@@ -200,7 +195,7 @@ impl Writer {
         writer.told.parts = durable.captures_shed;
         writer.told.tails_cut = durable.tails_cut;
         writer.begin_batch();
-        writer.account_for_crash(&log_seen, &content_seen)?;
+        writer.account_for_crash(&log_seen, &content_seen, missing)?;
         writer.show(clock::now());
         Ok(writer)
     }
@@ -214,7 +209,7 @@ impl Writer {
     /// Where to subscribe to records as they become durable.
     #[must_use]
     pub fn tail(&self) -> TailDoor {
-        self.tail.clone()
+        self.tail.door()
     }
 
     /// Run until `stop`, then take and write what is left.
@@ -231,7 +226,6 @@ impl Writer {
 
     /// One look at the rings: take, and write the batch if it is due. Returns whether there was anything to do.
     pub fn turn(&mut self, now: Moment) -> bool {
-        self.tails.extend(self.tail_wanted.try_iter());
         let mut worked = false;
         if self.stage == Stage::Gathering {
             worked = self.gather(now);
@@ -300,6 +294,7 @@ impl Writer {
             self.batch.lose(losses);
             self.batch.touch(now);
         }
+        self.announce(&notes, now);
         for (part, bytes) in parts.drain(..) {
             self.batch.hold_room(which, bytes);
             self.take_part(&part, now);
@@ -314,6 +309,7 @@ impl Writer {
 
     fn gather_handed(&mut self, now: Moment) -> bool {
         let Some(handed) = self.handed.as_ref().and_then(handover::Door::take) else { return false };
+        self.announce(&handed.notes, now);
         for part in &handed.parts {
             self.take_part(part, now);
         }
@@ -323,6 +319,15 @@ impl Writer {
         self.batch.owe(handed.ack);
         self.batch.touch(now);
         true
+    }
+
+    /// Opens first: what they say decides how their parts are stored. Closes last, when all parts are in.
+    fn announce(&mut self, notes: &[Note], now: Moment) {
+        for note in notes {
+            if let Note::Open(open) = note {
+                self.joins.open(open, now);
+            }
+        }
     }
 
     fn take_part(&mut self, part: &CapturePart, now: Moment) {
@@ -337,10 +342,7 @@ impl Writer {
     fn take_note(&mut self, note: Note, now: Moment) {
         self.batch.touch(now);
         match note {
-            Note::Open(open) => {
-                self.joins.open(open.id, now);
-                self.batch.open(open);
-            }
+            Note::Open(open) => self.batch.open(open),
             Note::Close(mut record) => {
                 let closed = self.joins.close(record.id, record.capture, &mut self.content);
                 let (bodies, capture) = closed.unwrap_or((Bodies::default(), CaptureState::Shed));
@@ -358,6 +360,10 @@ impl Writer {
     }
 
     fn close_batch(&mut self, now: Moment) {
+        if self.joins.write_out_requests(&mut self.content).is_err() {
+            // Only a compressor that cannot be had: the bodies are marked by what is missing of them.
+            self.batch.shed_parts(1);
+        }
         self.commit_began = clock::now();
         self.stage = Stage::Content { since: now, next: now };
     }
@@ -456,7 +462,7 @@ impl Writer {
         }
         let position = Position { at: self.log_files.end(), head: self.log.head() };
         match self.index.apply(&self.batch.items(), position) {
-            Ok(rows) => self.publish(rows),
+            Ok(rows) => self.tail.publish(rows),
             Err(e) => self.index_failed(&e, now),
         }
     }
@@ -537,27 +543,20 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, rows: Vec<RequestRow>) {
-        if self.tails.is_empty() {
-            return;
-        }
-        let rows: Vec<Arc<RequestRow>> = rows.into_iter().map(Arc::new).collect();
-        self.tails.retain(|tail| {
-            // A subscriber that is full misses rows; one that is gone is forgotten.
-            rows.iter().all(|row| {
-                !matches!(tail.try_send(row.clone()), Err(crossbeam_channel::TrySendError::Disconnected(_)))
-            })
-        });
-    }
-
     // Starting.
 
     /// What an earlier run left unfinished: torn tails are counted, exchanges without an end get their record.
-    fn account_for_crash(&mut self, log_seen: &Survey, content_seen: &Survey) -> io::Result<()> {
+    fn account_for_crash(
+        &mut self,
+        log_seen: &Survey,
+        content_seen: &Survey,
+        missing: u64,
+    ) -> io::Result<()> {
         let now = clock::now();
         let tails_cut = u64::from(log_seen.torn_bytes > 0) + u64::from(content_seen.torn_bytes > 0);
-        if tails_cut > 0 {
-            self.batch.carry(Loss { tails_cut, ..Loss::default() });
+        let loss = Loss { tails_cut, records: missing, ..Loss::default() };
+        if !loss.is_none() {
+            self.batch.carry(loss);
             self.batch.touch(now);
         }
         for (open, bodies) in self.index.left_open()? {
@@ -602,34 +601,15 @@ impl Writer {
     }
 }
 
-/// Where the live tail is subscribed to. Clones freely; subscribing never blocks the writer.
-#[derive(Clone)]
-pub struct TailDoor {
-    door: crossbeam_channel::Sender<TailSender>,
-}
-
-impl TailDoor {
-    fn new() -> (TailDoor, crossbeam_channel::Receiver<TailSender>) {
-        let (door, wanted) = crossbeam_channel::bounded(64);
-        (TailDoor { door }, wanted)
-    }
-
-    /// Rows as they become durable. A subscriber that falls `rows_max` behind misses rows rather than delaying anyone.
-    #[must_use]
-    pub fn subscribe(&self, rows_max: usize) -> crossbeam_channel::Receiver<Arc<RequestRow>> {
-        let (send, receive) = crossbeam_channel::bounded(rows_max.max(1));
-        // A full door or a writer that is gone leaves a receiver that is disconnected: the caller sees it at once.
-        let _ = self.door.try_send(send);
-        receive
-    }
-}
-
-/// Open the index and bring it up to the log, making it anew where it tells of a log that is not this one.
-fn open_index(layout: &Layout, log_files: &Segments, head: Head) -> io::Result<Index> {
+/// Open the index and bring it up to the log, making it anew where it tells of a log that is not this one. Returns also
+/// how many records it had read that the log has no more: they were acknowledged, so they are lost, whoever lost them.
+fn open_index(layout: &Layout, log_files: &Segments, head: Head) -> io::Result<(Index, u64)> {
     let mut index = Index::open(layout)?;
     let position = index.position()?;
+    let mut missing = 0;
     if position.head.next > head.next || (position.head.next == head.next && position.head.hash != head.hash)
     {
+        missing = index.records_from(log_files.end())?;
         drop(index);
         Index::set_aside(layout)?;
         index = Index::open(layout)?;
@@ -637,7 +617,7 @@ fn open_index(layout: &Layout, log_files: &Segments, head: Head) -> io::Result<I
     let path = layout.index();
     log::catch_up(layout, &mut index, log_files.end())
         .map_err(|e| explain(e, "cannot bring up to date", &path))?;
-    Ok(index)
+    Ok((index, missing))
 }
 
 /// The record of an exchange that was open when the gateway went.

@@ -139,7 +139,7 @@ fn a_crash_loses_at_most_the_unsynced_batch_and_open_exchanges_get_a_record() {
     assert_shown(&reader, 1);
     let lost = reader.show(&id(2).to_string()).unwrap().unwrap();
     assert_eq!((lost.record.outcome, lost.record.who.principal.as_str()), (Outcome::GatewayLost, "ann"));
-    assert_eq!(lost.request_body, Some(vec![b'q'; 20_000]), "what was stored before the crash is kept");
+    assert!(lost.request_body == Some(vec![b'q'; 20_000]), "what was stored before the crash is kept");
     assert_eq!(reader.show(&id(3).to_string()).unwrap(), None);
     assert_eq!(reader.in_flight(10).unwrap(), []);
     assert!(verify(dir.path()).unwrap().is_clean());
@@ -167,6 +167,12 @@ fn a_tail_torn_at_any_byte_is_cut_and_the_store_goes_on() {
         let (_producer, mut writer) = start(dir.path(), options());
         writer.finish();
         tails += 1;
+        // The batch had been acknowledged (its row was in the index), so its end is not only torn but lost.
+        assert_eq!(
+            writer.health().view().lost_total,
+            u64::from(tails == 1),
+            "counted once, at the first start"
+        );
         let reader = Reader::open(dir.path()).unwrap();
         assert_shown(&reader, 1);
         assert_eq!(reader.show(&id(2).to_string()).unwrap(), None, "the index forgets what the log lost");
