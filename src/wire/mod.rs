@@ -4,4 +4,5 @@ pub mod decode;
 pub mod h1;
 pub mod head;
 pub mod json;
+pub mod proxyv2;
 pub mod sse;
