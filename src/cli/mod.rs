@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod key;
 pub mod schema;
 
 /// Parse arguments and run the command.
