@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod key;
 pub mod requests;
 pub mod schema;
 mod serve;
@@ -54,6 +55,8 @@ enum Command {
     Tools(tools::ToolsArgs),
     /// Walk the store: checksums, sequence gaps, torn tails
     Verify(verify::VerifyArgs),
+    /// Mint, list and revoke keys of this gateway
+    Key(key::KeyArgs),
     /// Print the JSON Schema of the configuration file
     Schema(schema::SchemaArgs),
 }
@@ -76,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Check(args) => return check::run(&args),
         Command::Explain(args) => return explain::run(&args),
+        Command::Key(args) => return key::run(&args),
         Command::Schema(args) => return schema::run(&args),
     };
     match told {

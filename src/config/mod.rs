@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod file;
 pub mod force;
 pub mod hujson;
+pub mod keys;
 pub mod provider;
 pub mod secret;
 pub mod sections;

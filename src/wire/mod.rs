@@ -9,5 +9,6 @@ pub mod head;
 pub mod json;
 pub mod jsonarray;
 pub mod ndjson;
+pub mod proxyv2;
 pub mod sse;
 pub mod ws;
