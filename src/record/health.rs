@@ -85,13 +85,25 @@ impl WriterHealth {
         Some(format!("writing the {place} failed: {cause}"))
     }
 
-    /// Note a failed attempt at `place`.
-    pub fn note_failure(&self, place: Place, os: Option<i32>) {
+    pub(crate) fn note_failure(&self, place: Place, error: &io::Error) {
         self.failing.store(true, Relaxed);
         self.failures.fetch_add(1, Relaxed);
-        self.error_os.store(os.unwrap_or(0), Relaxed);
+        self.error_os.store(error.raw_os_error().unwrap_or_else(|| errno_of(error.kind())), Relaxed);
         self.error_place.store(place as u8, Relaxed);
     }
+}
+
+/// The system's number for a kind of error that came without one, as the index's do.
+fn errno_of(kind: io::ErrorKind) -> i32 {
+    use rustix::io::Errno;
+    match kind {
+        io::ErrorKind::StorageFull => Errno::NOSPC,
+        io::ErrorKind::ReadOnlyFilesystem => Errno::ROFS,
+        io::ErrorKind::ResourceBusy => Errno::BUSY,
+        io::ErrorKind::PermissionDenied => Errno::ACCESS,
+        _ => Errno::IO,
+    }
+    .raw_os_error()
 }
 
 impl fmt::Display for Place {
@@ -131,7 +143,7 @@ mod tests {
     fn a_failure_is_told_in_words() {
         let health = WriterHealth::default();
         assert_eq!(health.last_error(), None);
-        health.note_failure(Place::Content, Some(28));
+        health.note_failure(Place::Content, &io::ErrorKind::StorageFull.into());
         let said = health.last_error().unwrap();
         assert!(said.starts_with("writing the content segments failed: No space left"), "{said}");
         assert!(health.view().failing);

@@ -12,7 +12,7 @@ use super::schema::{self, HOUR_US, TOKENS, TOKENS_MAX};
 use super::{RequestRow, fault};
 use crate::llm::usage::Usage;
 use crate::record::files::{At, Layout};
-use crate::record::line::{Bodies, BodyStored, Closed, Loss, add_span};
+use crate::record::line::{Bodies, BodyStored, Loss, add_span};
 use crate::record::record::{Open, Outcome, Record};
 use crate::record::segment::{Hash, Head};
 
@@ -74,7 +74,7 @@ impl Index {
         match Index::open_existing(layout) {
             Ok(index) => Ok(index),
             Err(e) if is_broken(&e) => {
-                set_aside(layout)?;
+                Index::set_aside(layout)?;
                 Index::open_existing(layout).map_err(fault)
             }
             Err(e) => Err(fault(e)),
@@ -92,6 +92,14 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// Move an index that is of no use out of the way, kept for whoever wants to know why.
+    pub fn set_aside(layout: &Layout) -> io::Result<()> {
+        let mut aside = layout.index().into_os_string();
+        aside.push(".broken");
+        std::fs::rename(layout.index(), aside)?;
+        Index::discard(layout)
     }
 
     fn open_existing(layout: &Layout) -> rusqlite::Result<Index> {
@@ -181,6 +189,12 @@ impl Index {
         write_position(&tx, position)?;
         tx.commit()?;
         Ok(rows)
+    }
+
+    /// Fail at once where another process holds the index, instead of after a while.
+    #[cfg(test)]
+    pub(in crate::record) fn do_not_wait(&self) {
+        self.db.busy_timeout(std::time::Duration::ZERO).unwrap();
     }
 
     fn number(&self, key: &str) -> io::Result<u64> {
@@ -600,18 +614,4 @@ fn broken(why: &str) -> rusqlite::Error {
 fn is_broken(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-}
-
-/// Move a broken index out of the way, kept for whoever wants to know why.
-fn set_aside(layout: &Layout) -> io::Result<()> {
-    let mut aside = layout.index().into_os_string();
-    aside.push(".broken");
-    std::fs::rename(layout.index(), aside)?;
-    Index::discard(layout)
-}
-
-impl<'a> From<(&'a Closed, LinePlace)> for Item<'a> {
-    fn from((closed, place): (&'a Closed, LinePlace)) -> Self {
-        Item::Close(&closed.record, place)
-    }
 }
