@@ -1,5 +1,8 @@
 //! Commands, one file each.
 
+pub mod check;
+pub mod explain;
+pub mod schema;
 mod serve;
 
 use std::process::ExitCode;
@@ -24,6 +27,12 @@ Examples:
 enum Command {
     /// Run the gateway
     Serve(serve::Serve),
+    /// Check a configuration file: every warning and error with its place
+    Check(check::CheckArgs),
+    /// Say which rule allows or refuses a request, and why
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of the configuration file
+    Schema(schema::SchemaArgs),
 }
 
 /// Parse arguments and run the command.
@@ -31,6 +40,9 @@ enum Command {
 pub fn run() -> ExitCode {
     let told = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Check(args) => return check::run(&args),
+        Command::Explain(args) => return explain::run(&args),
+        Command::Schema(args) => return schema::run(&args),
     };
     match told {
         Ok(()) => ExitCode::SUCCESS,

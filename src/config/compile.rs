@@ -177,6 +177,7 @@ impl<'a> Compiling<'a> {
             grants,
             groups,
             buckets,
+            ..Snapshot::default()
         };
         Loaded { snapshot, install, warnings: Vec::new() }
     }

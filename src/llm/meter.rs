@@ -86,6 +86,8 @@ pub struct Meter {
     events: u64,
     unreadable_events: u64,
     status: u16,
+    /// The head promised an event stream.
+    stream_declared: bool,
     not_metered: Option<&'static str>,
 }
 
@@ -122,6 +124,7 @@ impl Meter {
             events: 0,
             unreadable_events: 0,
             status,
+            stream_declared: fields.text("content-type").is_some_and(|t| t.starts_with("text/event-stream")),
             not_metered,
         }
     }
@@ -144,12 +147,14 @@ impl Meter {
     #[must_use]
     pub fn finish(mut self) -> Reading {
         let mut pending = false;
-        let stream = matches!(self.framing, Framing::Sse(_));
+        let silent_stream = matches!(self.framing, Framing::Undecided) && self.stream_declared;
+        let stream = matches!(self.framing, Framing::Sse(_)) || silent_stream;
         match std::mem::replace(&mut self.framing, Framing::Opaque) {
             Framing::Sse(splitter) => pending = self.finish_stream(splitter),
             Framing::Json(body) => self.finish_json(&body),
-            // An empty body is complete.
-            Framing::Undecided | Framing::Opaque => self.reader.draft_mut().complete = true,
+            // Nothing came: that is all of a body, but a stream has an end of its own.
+            Framing::Undecided => self.reader.draft_mut().complete = !self.stream_declared,
+            Framing::Opaque => self.reader.draft_mut().complete = self.not_metered.is_none(),
         }
         let mut reading = self.reader.finish();
         reading.stream = stream;

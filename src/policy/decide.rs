@@ -1,9 +1,11 @@
-//! The one function that decides: grant → route. Pure; every refusal names its rule.
+//! The one function that decides: identity → role → language → model → grant. Pure; every refusal names its rule.
 
 use std::sync::Arc;
 
 use super::identity::Principal;
+use super::rights::Rights;
 use super::snapshot::{Provider, Snapshot};
+use crate::base::settings::Place;
 use crate::llm::dialect::Dialect;
 
 /// What is asked, as far as policy cares.
@@ -13,22 +15,47 @@ pub struct Wants<'a> {
     pub dialect: Dialect,
     /// Model named; endpoints without a model (listing, probes) have none.
     pub model: Option<&'a str>,
+    /// Every other model the request names (fallback lists, advisors, tools): each must be granted where it is sent.
+    pub others: &'a [String],
+}
+
+impl<'a> Wants<'a> {
+    /// One model, or none, in a language.
+    #[must_use]
+    pub fn new(dialect: Dialect, model: Option<&'a str>) -> Self {
+        Self { dialect, model, others: &[] }
+    }
 }
 
 /// The verdict.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Go on, at these providers in order.
-    Allow(Plan),
+    Allow(Arc<Plan>),
     /// Stop here.
     Deny(Denial),
 }
 
 /// Where an allowed exchange may go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// First choice and fallbacks.
     pub providers: Vec<Arc<Provider>>,
+    /// What holds at each of them, in the same order.
+    pub hops: Vec<Hop>,
+}
+
+/// What holds for an exchange at one provider.
+#[derive(Clone, Debug, Default)]
+pub struct Hop {
+    /// The name the provider knows the model by, where it differs from the client's: to be spliced into the request.
+    pub model: Option<Arc<str>>,
+    /// Fields that grants add to the request.
+    pub add_headers: Vec<(String, String)>,
+    /// Names of the buckets it draws on, templates as written.
+    pub buckets: Vec<Arc<str>>,
+    /// The place of the grant that allows it.
+    pub rule: Place,
 }
 
 /// Why not.
@@ -44,73 +71,37 @@ pub enum Denial {
     NoProvider,
 }
 
-/// May `principal` have what it wants?
-#[must_use]
-pub fn decide(snapshot: &Snapshot, principal: Option<&Principal>, wants: Wants<'_>) -> Verdict {
-    let Some(_principal) = principal else { return Verdict::Deny(Denial::NoIdentity) };
-    if !snapshot.loopback_is_user {
-        return Verdict::Deny(Denial::NoRole);
+impl Denial {
+    /// For people, and for the body of the refusal.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Denial::NoIdentity => "nobody vouched for this client",
+            Denial::NoRole => "no role granted",
+            Denial::NoModel => "the model does not exist or you do not have access to it",
+            Denial::NoProvider => "no provider speaks the language of this endpoint",
+        }
     }
-    let speaking: Vec<_> =
-        snapshot.providers.iter().filter(|p| p.dialects.contains(&wants.dialect)).collect();
-    if speaking.is_empty() {
-        return Verdict::Deny(Denial::NoProvider);
+
+    /// The status it is answered with.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Denial::NoIdentity => 401,
+            Denial::NoRole => 403,
+            Denial::NoModel | Denial::NoProvider => 404,
+        }
     }
-    let serving = |p: &&&Arc<Provider>| wants.model.is_none_or(|model| serves(p, model));
-    let providers: Vec<_> = speaking.iter().filter(serving).map(|p| Arc::clone(p)).collect();
-    if providers.is_empty() { Verdict::Deny(Denial::NoModel) } else { Verdict::Allow(Plan { providers }) }
 }
 
-fn serves(provider: &Provider, model: &str) -> bool {
-    provider.models.iter().any(|pattern| pattern.matches(model))
+/// May `principal` have what it wants? Cores ask [`super::rights::KnownRights`], which remembers.
+#[must_use]
+pub fn decide(snapshot: &Snapshot, principal: Option<&Principal>, wants: Wants<'_>) -> Verdict {
+    match principal {
+        None => Verdict::Deny(Denial::NoIdentity),
+        Some(principal) => Rights::of(snapshot, principal).judge(snapshot, wants),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::glob::Glob;
-
-    fn snapshot() -> Snapshot {
-        let serving = |id: &str, dialect, model: &str| {
-            Arc::new(Provider {
-                id: id.into(),
-                dialects: vec![dialect],
-                models: vec![Glob::new(model).expect(model)],
-                ..Provider::default()
-            })
-        };
-        Snapshot {
-            providers: vec![
-                serving("a", Dialect::Messages, "claude-*"),
-                serving("b", Dialect::Chat, "**"),
-                serving("c", Dialect::Chat, "gpt-4o"),
-            ],
-            loopback_is_user: true,
-            ..Snapshot::default()
-        }
-    }
-
-    fn asked(dialect: Dialect, model: &str) -> Result<Vec<String>, Denial> {
-        let me = Principal { name: "me".into(), source: "peer", loopback: true, ..Principal::default() };
-        match decide(&snapshot(), Some(&me), Wants { dialect, model: Some(model) }) {
-            Verdict::Allow(plan) => Ok(plan.providers.iter().map(|p| p.id.clone()).collect()),
-            Verdict::Deny(why) => Err(why),
-        }
-    }
-
-    #[test]
-    fn a_model_goes_to_those_who_serve_it_in_its_language() {
-        assert_eq!(asked(Dialect::Messages, "claude-x"), Ok(vec!["a".into()]));
-        assert_eq!(asked(Dialect::Chat, "gpt-4o"), Ok(vec!["b".into(), "c".into()]));
-        assert_eq!(asked(Dialect::Messages, "gpt-4o"), Err(Denial::NoModel));
-    }
-
-    #[test]
-    fn nobody_and_no_role_are_refused() {
-        let wants = Wants { dialect: Dialect::Chat, model: None };
-        assert!(matches!(decide(&snapshot(), None, wants), Verdict::Deny(Denial::NoIdentity)));
-        let closed = Snapshot { loopback_is_user: false, ..snapshot() };
-        let me = Principal::default();
-        assert!(matches!(decide(&closed, Some(&me), wants), Verdict::Deny(Denial::NoRole)));
-    }
-}
+mod tests;

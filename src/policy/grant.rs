@@ -137,7 +137,7 @@ impl fmt::Display for Src {
 }
 
 /// Logins that are mail addresses compare in any case; local users are what they are.
-fn login(name: &str) -> String {
+pub(super) fn login(name: &str) -> String {
     if name.contains('@') { name.to_lowercase() } else { name.to_owned() }
 }
 

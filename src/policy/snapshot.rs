@@ -1,11 +1,13 @@
 //! Crossing 1: the compiled configuration. Immutable, swapped whole; running exchanges keep theirs.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::glob::Glob;
 use super::grant::{Grant, Group};
 use super::quota::settings::{OnExceed, Unit};
+use super::rights::ByWhom;
+use super::route::Routes;
 use crate::base::settings::Place;
 use crate::llm::dialect::Dialect;
 
@@ -26,6 +28,29 @@ pub struct Snapshot {
     pub groups: Vec<Group>,
     /// Buckets.
     pub buckets: Vec<Bucket>,
+    /// What is looked up by name in the above; made when first asked for.
+    pub indexes: Indexes,
+}
+
+/// Made from a snapshot's lists when first asked for, so that nobody can forget to. The lists never change after.
+#[derive(Clone, Debug, Default)]
+pub struct Indexes {
+    routes: OnceLock<Routes>,
+    by_whom: OnceLock<ByWhom>,
+}
+
+impl Snapshot {
+    /// Who serves which model.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        self.indexes.routes.get_or_init(|| Routes::over(&self.providers))
+    }
+
+    /// Grants by whom they are for.
+    #[must_use]
+    pub fn by_whom(&self) -> &ByWhom {
+        self.indexes.by_whom.get_or_init(|| ByWhom::over(&self.grants))
+    }
 }
 
 /// A bucket as resolved: amounts in the smallest parts of its unit (nanodollars, tokens, requests).

@@ -89,9 +89,16 @@ impl Account {
         self.record.dialect
     }
 
-    /// Model asked for.
-    pub(super) fn model(&self) -> Option<&str> {
-        self.record.ask.model.as_deref()
+    /// What the request asked for, as far as it has been read.
+    pub(super) fn ask(&self) -> &Ask {
+        &self.record.ask
+    }
+
+    /// A rule changed what was sent.
+    pub(super) fn altered(&mut self, rule: &str) {
+        if !self.record.altered.iter().any(|known| known == rule) {
+            self.record.altered.push(rule.to_owned());
+        }
     }
 
     /// The provider of the attempt that begins.

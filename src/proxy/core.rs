@@ -23,6 +23,9 @@ use crate::base::clock;
 use crate::base::id::ExchangeId;
 use crate::base::ring::{Producer, Reservation, Room};
 use crate::base::stats::{CoreStats, Count, Stats};
+use crate::policy::decide::{Verdict, Wants};
+use crate::policy::identity::Principal;
+use crate::policy::rights::KnownRights;
 use crate::policy::snapshot::{Limits, Snapshot};
 use crate::record::record::{CapturePart, Note};
 use crate::wire::crossing::Asks;
@@ -88,6 +91,7 @@ pub struct Core {
     count: Cell<u64>,
     all: Stats,
     snapshot: RefCell<Arc<Snapshot>>,
+    rights: RefCell<KnownRights>,
     ring: RefCell<Producer<Note, CapturePart>>,
     scratch: RefCell<Scratch>,
     diag: Option<Diag>,
@@ -167,6 +171,7 @@ impl Core {
             count: Cell::new(0),
             all: setup.stats,
             snapshot: RefCell::new(setup.snapshot),
+            rights: RefCell::default(),
             ring: RefCell::new(setup.ring),
             scratch: RefCell::new(Scratch {
                 block: vec![0; SCRATCH_BYTES].into_boxed_slice(),
@@ -249,6 +254,11 @@ impl Core {
     /// Configuration in force now; an exchange keeps the one it began with.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.borrow().clone()
+    }
+
+    /// May `principal` have what it wants, under the configuration in force now?
+    pub(super) fn decide(&self, principal: Option<&Principal>, wants: Wants<'_>) -> Verdict {
+        self.rights.borrow_mut().decide(&self.snapshot.borrow(), principal, wants)
     }
 
     pub(super) fn limits(&self) -> Limits {

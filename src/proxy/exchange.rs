@@ -12,9 +12,12 @@
 //! Faults of any step fall to the same place: answered in the caller's dialect if no head has gone out, the connection
 //! cut if it has, and the record is closed either way.
 
+use std::borrow::Cow;
 use std::future::Future;
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use super::account::Account;
@@ -22,13 +25,13 @@ use super::conn::{After, Conn};
 use super::core::Core;
 use super::fault::{Fault, Kind, Retry};
 use super::relay::{Broken, Relay};
-use super::request::Body;
+use super::request::{Body, Sending};
 use super::{page, reply, upstream};
 use crate::base::clock;
 use crate::base::stats::Count;
 use crate::llm::ask::{Ask, AskReader};
 use crate::llm::dialect::paths::{self, Route};
-use crate::policy::decide::{Denial, Plan, Verdict, Wants, decide};
+use crate::policy::decide::{Denial, Hop, Plan, Verdict, Wants};
 use crate::policy::identity::peer::is_front_field;
 use crate::policy::snapshot::Provider;
 use crate::wire::decode::{self, Decoder};
@@ -72,9 +75,10 @@ async fn story(
     if request.expects_continue && !body.is_done() {
         conn.send(b"HTTP/1.1 100 Continue\r\n\r\n", core.limits().body_idle).await?;
     }
-    let mut reader = ask(core, conn, request, &route, &mut body, account).await?;
+    let (reader, model_span) = ask(core, conn, request, &route, &mut body, account).await?;
     let plan = verdict(core, conn, &route, account)?;
-    carry(core, conn, request, &plan, &mut body, &mut reader, account).await
+    let mut sending = Sending { request, route: &route, body: &mut body, reader, model_span, account };
+    carry(core, conn, &mut sending, &plan).await
 }
 
 /// What can be judged by the head alone.
@@ -132,7 +136,7 @@ async fn ask(
     route: &Route,
     body: &mut Body,
     account: &mut Account,
-) -> Result<Option<AskReader>, Fault> {
+) -> Result<(Option<AskReader>, Option<Range<usize>>), Fault> {
     let since = clock::now();
     let coded = request
         .head
@@ -156,17 +160,23 @@ async fn ask(
     };
     account.waited(clock::now().since(since));
     account.request_complete = body.is_done();
-    match (reader, coded) {
-        (None, _) => account.asked(Ask { model: route.model_in_path.clone(), ..Ask::default() }),
-        (Some(reader), None) if known => {
-            let model = reader.model(&body.bytes).map(std::borrow::Cow::into_owned);
-            account.asked(Ask { model, ..Ask::default() });
-            return Ok(Some(reader));
-        }
-        (Some(reader), None) => account.asked(reader.finish(&body.bytes)?),
-        (Some(reader), Some(_)) => account.asked(reader.finish(&plain(request, &body.bytes)?)?),
+    let Some(mut reader) = reader else {
+        account.asked(Ask { model: route.model_in_path.clone(), ..Ask::default() });
+        return Ok((None, None));
+    };
+    if known {
+        let model = reader.model(&body.bytes).map(Cow::into_owned);
+        account.asked(Ask { model, ..Ask::default() });
+        let span = reader.model_span();
+        return Ok((Some(reader), span));
     }
-    Ok(None)
+    let decoded = coded.map(|_| plain(request, &body.bytes)).transpose()?;
+    let text = decoded.as_deref().unwrap_or(&body.bytes);
+    reader.advance(text)?;
+    // In a coded body the place is that of the copy: nothing can be replaced there.
+    let span = reader.model_span().filter(|_| decoded.is_none());
+    account.asked(reader.finish(text)?);
+    Ok((None, span))
 }
 
 /// A decoded copy of a coded body; the coded one is what is forwarded.
@@ -189,10 +199,11 @@ fn known_otherwise(path: &str) -> bool {
     ["GET", "POST"].iter().any(|method| paths::endpoint(method, path).is_some())
 }
 
-fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Result<Plan, Fault> {
-    let model = account.model().map(str::to_owned);
-    let wants = Wants { dialect: route.dialect, model: model.as_deref() };
-    match decide(&core.snapshot(), conn.principal.as_ref(), wants) {
+fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Result<Arc<Plan>, Fault> {
+    let model = account.ask().model.clone();
+    let wants =
+        Wants { dialect: route.dialect, model: model.as_deref(), others: &account.ask().other_models };
+    match core.decide(conn.principal.as_ref(), wants) {
         Verdict::Allow(plan) => {
             account.admitted(core, &plan.providers[0].id, model);
             Ok(plan)
@@ -202,25 +213,18 @@ fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Re
 }
 
 /// One provider after another, as long as faults prove that nothing was executed.
-async fn carry(
-    core: &Core,
-    conn: &mut Conn,
-    request: &Request,
-    plan: &Plan,
-    body: &mut Body,
-    reader: &mut Option<AskReader>,
-    account: &mut Account,
-) -> Result<After, Fault> {
+async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &Plan) -> Result<After, Fault> {
     let mut last = Fault::new(Kind::Connect);
     for (nth, provider) in plan.providers.iter().enumerate() {
         if nth > 0 {
             core.stats.add(Count::UpstreamRetries, 1);
         }
-        match attempt(core, conn, request, provider, body, reader, account).await {
+        sending.rename(core, conn, plan.hops.get(nth)).await?;
+        match attempt(core, conn, sending, provider, plan.hops.get(nth)).await {
             Ok(after) => return Ok(after),
             Err(fault) => {
-                account.attempt_failed(&provider.id, &fault);
-                if fault.retry() == Retry::No || account.head_sent {
+                sending.account.attempt_failed(&provider.id, &fault);
+                if fault.retry() == Retry::No || sending.account.head_sent {
                     return Err(fault);
                 }
                 last = fault;
@@ -234,14 +238,12 @@ async fn carry(
 async fn attempt(
     core: &Core,
     conn: &mut Conn,
-    request: &Request,
+    sending: &mut Sending<'_>,
     provider: &Provider,
-    body: &mut Body,
-    reader: &mut Option<AskReader>,
-    account: &mut Account,
+    hop: Option<&Hop>,
 ) -> Result<After, Fault> {
-    account.provider(&provider.id);
-    let limit = core.limits().connect;
+    sending.account.provider(&provider.id);
+    let limit = provider.connect.unwrap_or(core.limits().connect);
     let mut fresh = false;
     loop {
         let since = clock::now();
@@ -249,14 +251,13 @@ async fn attempt(
             false => upstream::lease(core, &provider.origin, limit).await?,
             true => upstream::connect(core, &provider.origin, limit).await?,
         };
-        account.connected(clock::now().since(since));
-        let relay = Relay { core, conn, request, body, reader, account, lease };
-        match relay.run(provider).await {
+        sending.account.connected(clock::now().since(since));
+        match (Relay { core, conn, sending, lease }).run(provider, hop).await {
             Ok(after) => return Ok(after),
             Err(Broken::Fault(fault)) => return Err(fault),
             Err(Broken::Stale(fault)) => {
                 core.stats.add(Count::UpstreamStale, 1);
-                account.attempt_failed(&provider.id, &fault);
+                sending.account.attempt_failed(&provider.id, &fault);
                 fresh = true;
             }
         }

@@ -52,21 +52,27 @@ fn is_one_of(name: &[u8], list: &[&str]) -> bool {
 }
 
 /// The request head for the provider.
-pub(super) fn write_request(out: &mut Vec<u8>, request: &Request, provider: &Provider, upload: Upload) {
+pub(super) fn write_request(
+    out: &mut Vec<u8>,
+    request: &Request,
+    provider: &Provider,
+    added: &[(String, String)],
+    upload: Upload,
+) {
     let head = &request.head;
     for piece in [head.method.as_str(), " ", &provider.prefix, &head.target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
     write_field(out, b"Host", provider.origin.authority().as_bytes());
     for (name, value) in head.fields.iter() {
-        if passes_up(name, request, provider) {
+        if passes_up(name, request, provider, added) {
             write_field(out, name, value);
         }
     }
     if let Some(credential) = &provider.credential {
         write_field(out, credential.field.as_bytes(), credential.value.as_bytes());
     }
-    for (name, value) in &provider.add_headers {
+    for (name, value) in provider.add_headers.iter().chain(added) {
         write_field(out, name.as_bytes(), value.as_bytes());
     }
     match upload {
@@ -81,11 +87,12 @@ pub(super) fn write_request(out: &mut Vec<u8>, request: &Request, provider: &Pro
     out.extend_from_slice(b"\r\n");
 }
 
-fn passes_up(name: &[u8], request: &Request, provider: &Provider) -> bool {
+fn passes_up(name: &[u8], request: &Request, provider: &Provider, added: &[(String, String)]) -> bool {
     if provider.passthrough && provider.credential.is_none() && is_one_of(name, &CREDENTIALS) {
         return true;
     }
-    let replaced = provider.add_headers.iter().any(|(added, _)| name.eq_ignore_ascii_case(added.as_bytes()));
+    let mut ours = provider.add_headers.iter().chain(added);
+    let replaced = ours.any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()));
     !replaced
         && !is_one_of(name, &NOT_FORWARDED)
         && !is_front_field(name)
@@ -187,7 +194,7 @@ mod tests {
     fn sent(head: &str, provider: &Provider) -> String {
         let request = parse_request(head.as_bytes(), &HeadLimits::default()).unwrap();
         let mut out = Vec::new();
-        write_request(&mut out, &request, provider, Upload::Length(3));
+        write_request(&mut out, &request, provider, &[], Upload::Length(3));
         String::from_utf8(out).unwrap()
     }
 

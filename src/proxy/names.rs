@@ -19,7 +19,12 @@ const NAMES_MAX: usize = 256;
 
 /// A core's short memory of names.
 #[derive(Default)]
-pub(super) struct Names(RefCell<HashMap<(String, u16), (Moment, Vec<SocketAddr>)>>);
+pub(super) struct Names(RefCell<HashMap<Name, Answer>>);
+
+/// Host and port.
+type Name = (String, u16);
+/// Until when the addresses are believed, and they.
+type Answer = (Moment, Vec<SocketAddr>);
 
 impl Names {
     /// Addresses of an origin, in the order to try them: families alternate (RFC 8305 4).
@@ -45,7 +50,7 @@ impl Names {
         }
     }
 
-    fn remember(&self, key: (String, u16), addresses: Vec<SocketAddr>) {
+    fn remember(&self, key: Name, addresses: Vec<SocketAddr>) {
         let mut names = self.0.borrow_mut();
         if names.len() >= NAMES_MAX {
             names.clear();
@@ -54,7 +59,7 @@ impl Names {
     }
 }
 
-async fn ask(asks: &Asks, (host, port): &(String, u16)) -> Result<Vec<SocketAddr>, String> {
+async fn ask(asks: &Asks, (host, port): &Name) -> Result<Vec<SocketAddr>, String> {
     let (reply, answer) = oneshot::channel();
     let question = Ask::Resolve(host.clone(), *port, reply);
     asks.send(question).await.map_err(|_| "the control thread is gone".to_owned())?;

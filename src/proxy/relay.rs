@@ -20,18 +20,17 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::task::Poll;
 
-use super::account::Account;
 use super::conn::{After, Conn};
 use super::core::{Core, SCRATCH_BYTES};
 use super::fault::{Fault, Kind};
 use super::heads::{self, Shape, Towards, Upload};
 use super::io::Deadline;
-use super::request::Body;
+use super::request::{Body, Sending};
 use super::upstream::Lease;
 use crate::base::clock;
-use crate::llm::ask::AskReader;
+use crate::policy::decide::Hop;
 use crate::policy::snapshot::Provider;
-use crate::wire::h1::{Framing, HeadLimits, HeadScan, Request, Response, parse_response};
+use crate::wire::h1::{Framing, HeadLimits, HeadScan, Response, parse_response};
 use crate::wire::head::Version;
 
 /// Largest block taken for a client that has been slow: what it did not take is held in memory until it does.
@@ -54,40 +53,37 @@ impl From<Fault> for Broken {
 }
 
 /// One request and its response over one lease.
-pub(super) struct Relay<'a> {
+pub(super) struct Relay<'a, 's> {
     pub(super) core: &'a Core,
     pub(super) conn: &'a mut Conn,
-    pub(super) request: &'a Request,
-    pub(super) body: &'a mut Body,
-    /// Reads the request while it still arrives; taken once the body is complete.
-    pub(super) reader: &'a mut Option<AskReader>,
-    pub(super) account: &'a mut Account,
+    pub(super) sending: &'a mut Sending<'s>,
     pub(super) lease: Lease,
 }
 
-impl Relay<'_> {
+impl Relay<'_, '_> {
     /// Carry the exchange to its end. `Ok` says what becomes of the client's connection.
-    pub(super) async fn run(mut self, provider: &Provider) -> Result<After, Broken> {
-        self.upload(provider).await?;
+    pub(super) async fn run(mut self, provider: &Provider, hop: Option<&Hop>) -> Result<After, Broken> {
+        self.upload(provider, hop).await?;
         let (response, rest) = self.response_head().await?;
-        self.account.first_byte(&response);
+        self.sending.account.first_byte(&response);
         self.capture_request();
         self.respond(response, rest).await.map_err(Broken::Fault)
     }
 
     /// Send head and body; ends early when the provider answers early.
-    async fn upload(&mut self, provider: &Provider) -> Result<(), Broken> {
+    async fn upload(&mut self, provider: &Provider, hop: Option<&Hop>) -> Result<(), Broken> {
         let form = self.form();
         let mut head = Vec::with_capacity(2048);
-        heads::write_request(&mut head, self.request, provider, form);
+        let added = hop.map_or(&[][..], |hop| &hop.add_headers);
+        heads::write_request(&mut head, self.sending.request, provider, added, form);
         let mut out = Outgoing::new(form, head);
         let mut idle = Deadline::new(self.core.limits().body_idle);
         loop {
-            out.fill(self.body);
+            out.fill(self.sending.body);
             let pushed = self.push(&mut out);
-            self.account.request_sent(out.body_sent);
+            self.sending.account.request_sent(out.body_sent);
             let blocked = match pushed {
-                Ok(()) if out.is_done(self.body) => return Ok(()),
+                Ok(()) if out.is_done(self.sending.body) => return Ok(()),
                 Ok(()) => false,
                 Err(why) if why.kind() == ErrorKind::WouldBlock => true,
                 // A provider may answer and close before it has read everything; what it said decides, not the write.
@@ -105,10 +101,11 @@ impl Relay<'_> {
     }
 
     fn form(&self) -> Upload {
-        match (self.request.length, &self.request.framing) {
+        let length = self.sending.body.renamed_length().or(self.sending.request.length);
+        match (length, &self.sending.request.framing) {
             (Some(length), _) => Upload::Length(length),
-            (None, Framing::Chunked(_)) if self.body.is_done() => {
-                Upload::Length(self.body.bytes.len() as u64)
+            (None, Framing::Chunked(_)) if self.sending.body.is_done() => {
+                Upload::Length(self.sending.body.bytes.len() as u64)
             }
             (None, Framing::Chunked(_)) => Upload::Chunked,
             (None, _) => Upload::None,
@@ -118,7 +115,7 @@ impl Relay<'_> {
     /// Send what can be sent; `WouldBlock` when the provider takes no more for now.
     fn push(&mut self, out: &mut Outgoing) -> io::Result<()> {
         loop {
-            let (first, second) = out.pending(self.body);
+            let (first, second) = out.pending(self.sending.body);
             if first.is_empty() && second.is_empty() {
                 return Ok(());
             }
@@ -132,7 +129,7 @@ impl Relay<'_> {
             if blocked && self.lease.transport.poll_writable(cx).is_ready() {
                 return Poll::Ready(Event::Writable);
             }
-            if !self.body.is_done() && self.conn.socket.poll_readable(cx).is_ready() {
+            if !self.sending.body.is_done() && self.conn.socket.poll_readable(cx).is_ready() {
                 return Poll::Ready(Event::FromClient);
             }
             if self.lease.transport.poll_readable(cx).is_ready() {
@@ -145,23 +142,21 @@ impl Relay<'_> {
 
     /// Take more of the request; at its end the reader judges the whole, before the last byte is let go.
     fn more_body(&mut self) -> Result<(), Fault> {
-        if !self.body.take(self.core, self.conn)? {
+        if !self.sending.body.take(self.core, self.conn)? {
             return Ok(());
         }
-        if self.body.is_done() {
-            if let Some(reader) = self.reader.take() {
-                self.account.asked(reader.finish(&self.body.bytes)?);
-            }
-        } else if let Some(reader) = self.reader {
-            reader.advance(&self.body.bytes)?;
+        if self.sending.body.is_done() {
+            self.sending.judge_whole(self.core, self.conn)?;
+        } else if let Some(reader) = &mut self.sending.reader {
+            reader.advance(&self.sending.body.bytes)?;
         }
         Ok(())
     }
 
     /// Once no retry can need it, the request body leaves for the writer.
     fn capture_request(&mut self) {
-        if self.body.is_done() {
-            self.account.capture_request(self.core, self.body.release());
+        if self.sending.body.is_done() {
+            self.sending.account.capture_request(self.core, self.sending.body.release());
         }
     }
 
@@ -179,7 +174,8 @@ impl Relay<'_> {
                 self.read_head(&mut bytes, &mut limit).await?;
             };
             let rest = bytes.split_off(end);
-            let response = parse_response(&bytes, &self.request.head.method, &limits).map_err(bad_answer)?;
+            let response =
+                parse_response(&bytes, &self.sending.request.head.method, &limits).map_err(bad_answer)?;
             match response.head.status {
                 101 => return Err(Fault::because(Kind::BadAnswer, "101 without being asked").into()),
                 100..=199 => self.pass_informational(&response).await?,
@@ -212,7 +208,7 @@ impl Relay<'_> {
 
     /// An informational response goes on to clients that can understand it; 100 has been answered by us.
     async fn pass_informational(&mut self, response: &Response) -> Result<(), Fault> {
-        if response.head.status == 100 || self.request.head.version == Version::Http10 {
+        if response.head.status == 100 || self.sending.request.head.version == Version::Http10 {
             return Ok(());
         }
         let mut head = Vec::new();
@@ -223,11 +219,11 @@ impl Relay<'_> {
     /// Pass head and body to the client.
     async fn respond(mut self, response: Response, rest: Vec<u8>) -> Result<After, Fault> {
         let mut down = Down::new(&self, &response);
-        self.account.ends_by_close = down.towards.shape == Shape::Unwrapped;
+        self.sending.account.ends_by_close = down.towards.shape == Shape::Unwrapped;
         let mut head = Vec::with_capacity(1024);
         heads::write_response(&mut head, &response, &down.towards);
-        self.account.response_head(response);
-        self.account.head_sent = true;
+        self.sending.account.response_head(response);
+        self.sending.account.head_sent = true;
         let mut idle = Deadline::new(self.core.limits().idle);
         self.first_block(&mut down, head, &rest).await?;
         drop(rest);
@@ -269,8 +265,8 @@ impl Relay<'_> {
         down.shape(rest, scan.used, &ranges, &mut out);
         self.conn.send(&out, self.core.limits().idle).await?;
         for range in ranges {
-            self.account.received(self.core, &rest[range.clone()]);
-            self.account.delivered(&rest[range]);
+            self.sending.account.received(self.core, &rest[range.clone()]);
+            self.sending.account.delivered(&rest[range]);
         }
         Ok(())
     }
@@ -299,9 +295,9 @@ impl Relay<'_> {
             if self.send_now(&out, down)? == out.len() { n } else { 0 }
         };
         for range in &scratch.ranges {
-            self.account.received(self.core, &block[range.clone()]);
+            self.sending.account.received(self.core, &block[range.clone()]);
             let taken = range.start..range.end.min(sent.max(range.start));
-            self.account.delivered(&block[taken.clone()]);
+            self.sending.account.delivered(&block[taken.clone()]);
             down.undelivered.extend_from_slice(&block[taken.end..range.end]);
         }
         Ok(n)
@@ -327,9 +323,9 @@ impl Relay<'_> {
         let unsent = std::mem::take(&mut down.unsent);
         let since = clock::now();
         let sent = self.conn.send(&unsent, self.core.limits().idle).await;
-        self.account.blocked(clock::now().since(since));
+        self.sending.account.blocked(clock::now().since(since));
         let undelivered = std::mem::take(&mut down.undelivered);
-        sent.map(|()| self.account.delivered(&undelivered))
+        sent.map(|()| self.sending.account.delivered(&undelivered))
     }
 
     /// The provider closed: the proper end of a close-delimited body, too early for any other.
@@ -350,7 +346,7 @@ impl Relay<'_> {
                 return Poll::Ready(Event::FromProvider);
             }
             // An unfinished upload has its own reader of the client's bytes; it is not resumed after an early answer.
-            if self.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
+            if self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
                 return Poll::Ready(Event::FromClient);
             }
             limit.poll(cx).map(|()| Event::Late)
@@ -360,7 +356,7 @@ impl Relay<'_> {
 
     /// The response is complete: the connection goes back to the pool if nothing is left on it.
     fn finish(self, down: Down) -> After {
-        let complete = self.body.is_done();
+        let complete = self.sending.body.is_done();
         if down.reusable && complete && !down.left_over {
             self.lease.give_back(self.core);
         }
@@ -479,8 +475,8 @@ struct Down {
 }
 
 impl Down {
-    fn new(relay: &Relay<'_>, response: &Response) -> Self {
-        let version = relay.request.head.version;
+    fn new(relay: &Relay<'_, '_>, response: &Response) -> Self {
+        let version = relay.sending.request.head.version;
         let shape = match (&response.framing, version) {
             (Framing::UntilClose, Version::Http11) => Shape::Wrapped,
             (Framing::UntilClose | Framing::Chunked(_), Version::Http10) => Shape::Unwrapped,
@@ -488,13 +484,13 @@ impl Down {
         };
         let chunked = shape == Shape::Wrapped
             || shape == Shape::Verbatim && matches!(response.framing, Framing::Chunked(_));
-        let keep_alive = relay.request.keep_alive
-            && relay.body.is_done()
+        let keep_alive = relay.sending.request.keep_alive
+            && relay.sending.body.is_done()
             && shape != Shape::Unwrapped
             && !relay.core.is_draining();
         Self {
             framing: response.framing.clone(),
-            towards: Towards { id: relay.account.id(), version, shape, chunked, keep_alive },
+            towards: Towards { id: relay.sending.account.id(), version, shape, chunked, keep_alive },
             reusable: response.reusable,
             done: false,
             left_over: false,

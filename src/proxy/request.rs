@@ -6,13 +6,18 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::account::Account;
 use super::conn::Conn;
 use super::core::Core;
 use super::fault::{Fault, Kind};
 use super::io::Deadline;
+use crate::llm::ask::AskReader;
+use crate::llm::dialect::paths::Route;
+use crate::policy::decide::{Hop, Verdict, Wants};
 use crate::wire::h1::{Framing, Request};
 
 /// First allocation for a body of declared length: enough for most, not so much that a declaration alone costs us.
@@ -25,6 +30,8 @@ pub(super) struct Body {
     framing: Framing,
     bytes_max: u64,
     held: Held,
+    /// The body with its model renamed, where a provider knows it by another name.
+    renamed: Option<Vec<u8>>,
 }
 
 impl Body {
@@ -35,7 +42,8 @@ impl Body {
             return Err(Fault::new(Kind::BodyTooLarge(bytes_max)));
         }
         let held = Held::new(core.held.clone());
-        let mut body = Self { bytes: Vec::new(), framing: request.framing.clone(), bytes_max, held };
+        let mut body =
+            Self { bytes: Vec::new(), framing: request.framing.clone(), bytes_max, held, renamed: None };
         let early = std::mem::take(&mut conn.ahead);
         if let Framing::Length(length) = body.framing {
             let first = usize::try_from(length).unwrap_or(usize::MAX).min(FIRST_BYTES_MAX);
@@ -53,8 +61,16 @@ impl Body {
 
     /// Bytes that may be sent to the provider now.
     pub(super) fn sendable(&self) -> &[u8] {
+        if let Some(renamed) = &self.renamed {
+            return renamed;
+        }
         let withheld = usize::from(!self.is_done());
         &self.bytes[..self.bytes.len().saturating_sub(withheld)]
+    }
+
+    /// The length of what is sent, where it is no longer what the client declared.
+    pub(super) fn renamed_length(&self) -> Option<u64> {
+        self.renamed.as_ref().map(|renamed| renamed.len() as u64)
     }
 
     /// Wait for more, and take it.
@@ -131,6 +147,61 @@ impl Body {
     pub(super) fn release(&mut self) -> Vec<u8> {
         self.held.grow_to(0).ok();
         std::mem::take(&mut self.bytes)
+    }
+}
+
+/// A request on its way to a provider: what every attempt needs.
+pub(super) struct Sending<'a> {
+    pub(super) request: &'a Request,
+    pub(super) route: &'a Route,
+    pub(super) body: &'a mut Body,
+    /// Reads the request while it still arrives; taken once the body is complete.
+    pub(super) reader: Option<AskReader>,
+    /// Where the body names its model.
+    pub(super) model_span: Option<Range<usize>>,
+    pub(super) account: &'a mut Account,
+}
+
+impl Sending<'_> {
+    /// The body is complete: the whole of it is judged before its last byte is let go.
+    pub(super) fn judge_whole(&mut self, core: &Core, conn: &Conn) -> Result<(), Fault> {
+        let Some(reader) = self.reader.take() else { return Ok(()) };
+        let ask = reader.finish(&self.body.bytes)?;
+        let early = self.account.ask().model == ask.model;
+        debug_assert!(early, "the model that was judged is the model of the whole");
+        if !ask.other_models.is_empty() {
+            let wants =
+                Wants { dialect: self.route.dialect, model: ask.model.as_deref(), others: &ask.other_models };
+            if let Verdict::Deny(why) = core.decide(conn.principal.as_ref(), wants) {
+                return Err(why.into());
+            }
+        }
+        self.account.asked(ask);
+        self.account.request_complete = true;
+        Ok(())
+    }
+
+    /// Put the provider's own name for the model into the body: exactly that JSON string, and the record says so.
+    pub(super) async fn rename(
+        &mut self,
+        core: &Core,
+        conn: &mut Conn,
+        hop: Option<&Hop>,
+    ) -> Result<(), Fault> {
+        self.body.renamed = None;
+        let Some(name) = hop.and_then(|hop| hop.model.as_deref()) else { return Ok(()) };
+        while !self.body.is_done() {
+            self.body.more(core, conn).await?;
+        }
+        self.judge_whole(core, conn)?;
+        let Some(span) = self.model_span.clone() else {
+            return Err(Fault::because(Kind::Coding, "the model of a coded body cannot be renamed"));
+        };
+        let text = serde_json::Value::from(name).to_string();
+        let body = &self.body.bytes;
+        self.body.renamed = Some([&body[..span.start], text.as_bytes(), &body[span.end..]].concat());
+        self.account.altered("model");
+        Ok(())
     }
 }
 

@@ -117,8 +117,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<Socket, String> {
     let mut waiting = addresses.iter().copied();
     let mut running: Vec<Attempt> = Vec::new();
     let mut errors = Vec::new();
-    loop {
-        let Some(next) = waiting.next() else { break };
+    while let Some(next) = waiting.next() {
         running.push(Box::pin(async move { (next, Socket::connect(next).await) }));
         let alone = waiting.len() == 0;
         match first(&mut running, &mut errors, alone).await {

@@ -175,6 +175,9 @@ pub struct Record {
     /// What the response said.
     #[serde(flatten)]
     pub reading: Reading,
+    /// Rules that changed what was sent, where any did (`model`, …).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub altered: Vec<String>,
     /// What went wrong, if anything did.
     pub fault: Option<FaultNote>,
     /// Body sizes.

@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Who: user, device, key or workload, and the source that vouched for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
     /// Login, joined tags, key name or SPIFFE id.
     pub name: String,
@@ -49,4 +49,12 @@ pub struct Principal {
     pub on_behalf_of: Option<String>,
     /// Whether the connection comes from this machine.
     pub loopback: bool,
+}
+
+/// The name is enough to spread them; equality still looks at everything.
+impl std::hash::Hash for Principal {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.kind.hash(state);
+    }
 }

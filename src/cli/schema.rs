@@ -1,0 +1,22 @@
+//! `weir schema`: the JSON Schema of the configuration, for editors.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::config::file::File;
+
+/// Print the JSON Schema of the configuration file.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  weir schema > weir.schema.json
+
+In the file: {\"$schema\": \"./weir.schema.json\", …}")]
+pub struct SchemaArgs {}
+
+/// Run the command.
+#[must_use]
+pub fn run(_: &SchemaArgs) -> ExitCode {
+    println!("{:#}", File::json_schema());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,3 @@
+//! Who may do what: whole files through the pure functions.
+
+mod explain;
