@@ -184,7 +184,7 @@ impl Words {
             let draw = self.next() % 4000;
             let word = (draw * draw / 4000) as usize;
             text.push_str(&self.words[word]);
-            text.push(if draw % 12 == 0 { '\n' } else { ' ' });
+            text.push(if draw.is_multiple_of(12) { '\n' } else { ' ' });
         }
         text.truncate(len);
         text

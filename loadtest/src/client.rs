@@ -94,7 +94,7 @@ impl Request {
     /// The answer the synthetic provider gives to this request where the server's knobs are `server`.
     pub fn answer(&self, server: Knobs) -> Answer {
         let own = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case("x-synthetic"));
-        let knobs = own.and_then(|(_, text)| server.clone().with(text).ok()).unwrap_or(server);
+        let knobs = server.overridden(own.map(|(_, text)| text.as_str()));
         Answer::new(&self.method, &self.target, &self.body, &knobs)
     }
 }

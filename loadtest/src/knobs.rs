@@ -125,6 +125,13 @@ impl Knobs {
         Ok(self)
     }
 
+    /// These knobs with those of a request's `x-synthetic`, if it has one. A mistake in it is answered with 400: a test
+    /// that misspells a knob must not pass.
+    pub fn overridden(&self, header: Option<&str>) -> Knobs {
+        let own = header.map_or_else(|| Ok(self.clone()), |text| self.clone().with(text));
+        own.unwrap_or_else(|_| Knobs { fault: Some(Fault::Status(400)), ..self.clone() })
+    }
+
     fn turn(&mut self, name: &str, value: &str) -> Result<(), String> {
         let count = || number(name, value);
         let size = || count().map(|n| n as usize);
@@ -191,6 +198,7 @@ mod tests {
     fn mistakes_are_told() {
         for bad in ["evnets=1", "events=x", "fault=melt", "fault=700", "delay_ms=99999999999999999"] {
             assert!(bad.parse::<Knobs>().is_err(), "{bad}");
+            assert_eq!(Knobs::default().overridden(Some(bad)).fault, Some(Fault::Status(400)));
         }
     }
 }

@@ -195,10 +195,7 @@ impl Connection<'_> {
         while let Some((head, body)) = self.wire.request()? {
             let start = Instant::now();
             let number = lock(&self.shared.truth).begin();
-            let mut knobs = self.shared.knobs.lock().map(|k| k.clone()).unwrap_or_default();
-            if let Some(text) = head.header("x-synthetic") {
-                knobs = knobs.clone().with(text).unwrap_or(knobs);
-            }
+            let knobs = lock(&self.shared.knobs).overridden(head.header("x-synthetic"));
             let keep = knobs.keep;
             let (status, claim, outcome) = match self.canned(&head) {
                 Some(canned) => {
@@ -250,11 +247,13 @@ impl Connection<'_> {
             wire.truncate(end + 4);
         }
         let (mut end, mut close) = (End::Complete, canned.ending() != Ending::Keep);
+        let mut written = 0;
         for piece in canned.pieces(&wire) {
             if self.wire.write(piece).is_err() {
                 (end, close) = (self.gone(), true);
                 break;
             }
+            written += piece.len() as u64;
             if !canned.between().is_zero() {
                 thread::sleep(canned.between());
             }
@@ -269,7 +268,11 @@ impl Connection<'_> {
             end = faulty.map_or(end, End::Fault);
             self.finish(canned.ending());
         }
-        Outcome { end, body_bytes: canned.body_bytes(), events: 0, close }
+        // Of an answer that did not go out whole only the wire is known: what stood behind the head.
+        let head = crate::http::find(&wire, b"\r\n\r\n").map_or(0, |at| at as u64 + 4);
+        let whole = canned.whole() && written == wire.len() as u64 && !head_only;
+        let body_bytes = if whole { canned.body_bytes() } else { written.saturating_sub(head) };
+        Outcome { end, body_bytes, events: 0, close }
     }
 
     fn finish(&mut self, ending: Ending) {

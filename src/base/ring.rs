@@ -33,16 +33,23 @@ pub fn lanes<N, C>(
 ) -> (Producer<N, C>, Consumer<N, C>) {
     let (notes_in, notes_out) = rtrb::RingBuffer::new(notes_max.max(2));
     let (parts_in, parts_out) = rtrb::RingBuffer::new(parts_max.max(1));
+    let (used_in, used_out) = rtrb::RingBuffer::new(USED_MAX);
     let shared = Arc::new(Shared::default());
-    let producer = Producer { notes: notes_in, parts: parts_in, part_bytes_max, shared: shared.clone() };
-    let consumer = Consumer { notes: notes_out, parts: parts_out, shared, seen: Losses::default() };
+    let producer =
+        Producer { notes: notes_in, parts: parts_in, used: used_out, part_bytes_max, shared: shared.clone() };
+    let consumer =
+        Consumer { notes: notes_out, parts: parts_out, used: used_in, shared, seen: Losses::default() };
     (producer, consumer)
 }
+
+/// Parts on their way back to the core at once; past it they are dropped where they are.
+const USED_MAX: usize = 1024;
 
 /// The core's end.
 pub struct Producer<N, C> {
     notes: rtrb::Producer<N>,
     parts: rtrb::Producer<(C, usize)>,
+    used: rtrb::Consumer<C>,
     part_bytes_max: usize,
     shared: Arc<Shared>,
 }
@@ -96,6 +103,12 @@ impl<N, C> Producer<N, C> {
         self.push_part(part, bytes)
     }
 
+    /// A part that the writer is done with: its buffer is used again, or freed where it was allocated. Freed by another
+    /// thread, memory stays with the allocator until the first thread happens to allocate again.
+    pub fn used(&mut self) -> Option<C> {
+        self.used.pop().ok()
+    }
+
     /// Captured bytes between here and the store.
     #[must_use]
     pub fn part_bytes_in_flight(&self) -> usize {
@@ -147,6 +160,7 @@ impl<N, C> Producer<N, C> {
 pub struct Consumer<N, C> {
     notes: rtrb::Consumer<N>,
     parts: rtrb::Consumer<(C, usize)>,
+    used: rtrb::Producer<C>,
     shared: Arc<Shared>,
     seen: Losses,
 }
@@ -166,6 +180,12 @@ impl<N, C> Consumer<N, C> {
         if let Ok(chunk) = self.parts.read_chunk(wanted) {
             parts.extend(chunk);
         }
+    }
+
+    /// Send a part back to its core, which allocated it.
+    pub fn hand_back(&mut self, part: C) {
+        // A core that does not look for a while: then it is freed here.
+        drop(self.used.push(part));
     }
 
     /// Return bytes to the core's capture budget once nothing holds them any more.

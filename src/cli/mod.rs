@@ -2,8 +2,17 @@
 
 pub mod check;
 pub mod explain;
+pub mod requests;
 pub mod schema;
 mod serve;
+pub mod sessions;
+pub mod show;
+pub mod source;
+pub mod table;
+pub mod tail;
+pub mod tools;
+pub mod usage;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -31,6 +40,20 @@ enum Command {
     Check(check::CheckArgs),
     /// Say which rule allows or refuses a request, and why
     Explain(explain::ExplainArgs),
+    /// Totals: exchanges, tokens, tools, by model, agent, person, …
+    Usage(usage::UsageArgs),
+    /// The last exchanges
+    Requests(requests::RequestsArgs),
+    /// One exchange: its record and bodies
+    Show(show::ShowArgs),
+    /// Exchanges as they are recorded
+    Tail(tail::TailArgs),
+    /// Agent sessions
+    Sessions(sessions::SessionsArgs),
+    /// Tool calls
+    Tools(tools::ToolsArgs),
+    /// Walk the store: checksums, sequence gaps, torn tails
+    Verify(verify::VerifyArgs),
     /// Print the JSON Schema of the configuration file
     Schema(schema::SchemaArgs),
 }
@@ -38,7 +61,18 @@ enum Command {
 /// Parse arguments and run the command.
 #[must_use]
 pub fn run() -> ExitCode {
+    let mut out = std::io::stdout().lock();
     let told = match Cli::parse().command {
+        Command::Usage(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Requests(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Show(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Tail(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Sessions(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Tools(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Verify(args) => match args.run(&mut out) {
+            Ok(false) => return ExitCode::FAILURE,
+            told => told.map(drop).map_err(Failure::from),
+        },
         Command::Serve(serve) => serve.run(),
         Command::Check(args) => return check::run(&args),
         Command::Explain(args) => return explain::run(&args),

@@ -19,6 +19,7 @@ use super::io::{Driver, Listener, Socket, run, sleep, spawn};
 use super::names::Names;
 use super::peer::Diag;
 use super::upstream::Pool;
+use crate::base::buf::Spare;
 use crate::base::clock;
 use crate::base::id::ExchangeId;
 use crate::base::ring::{Producer, Reservation, Room};
@@ -94,6 +95,7 @@ pub struct Core {
     rights: RefCell<KnownRights>,
     ring: RefCell<Producer<Note, CapturePart>>,
     scratch: RefCell<Scratch>,
+    spare: RefCell<Spare>,
     diag: Option<Diag>,
     logins: RefCell<HashMap<u32, Option<String>>>,
     inboxes: Vec<mpsc::Sender<Handed>>,
@@ -177,6 +179,7 @@ impl Core {
                 block: vec![0; SCRATCH_BYTES].into_boxed_slice(),
                 ranges: Vec::with_capacity(64),
             }),
+            spare: RefCell::default(),
             diag: Diag::new().ok(),
             logins: RefCell::default(),
             inboxes: setup.inboxes,
@@ -237,6 +240,8 @@ impl Core {
 
     fn tick(&self) {
         self.pool.sweep(clock::now());
+        self.take_used();
+        self.spare.borrow_mut().shrink();
         let ring = self.ring.borrow();
         self.stats.set(Count::RingRecords, ring.notes_waiting() as u64);
         self.stats.set(Count::RingCaptureBytes, ring.part_bytes_in_flight() as u64);
@@ -267,6 +272,23 @@ impl Core {
 
     pub(super) fn scratch(&self) -> RefMut<'_, Scratch> {
         self.scratch.borrow_mut()
+    }
+
+    /// An empty buffer for a body of at least `bytes`.
+    pub(super) fn buffer(&self, bytes: usize) -> Vec<u8> {
+        self.take_used();
+        self.spare.borrow_mut().take(bytes)
+    }
+
+    /// Buffers that the writer is done with come home.
+    fn take_used(&self) {
+        let (mut ring, mut spare) = (self.ring.borrow_mut(), self.spare.borrow_mut());
+        while let Some(part) = ring.used() {
+            // Only the last holder of the bytes gets the buffer itself; anything else is dropped here.
+            if let Ok(bytes) = part.bytes.try_into_mut() {
+                spare.give(Vec::from(bytes));
+            }
+        }
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -48,7 +48,7 @@ impl Body {
         if let Framing::Length(length) = body.framing {
             let first = usize::try_from(length).unwrap_or(usize::MAX).min(FIRST_BYTES_MAX);
             body.held.grow_to(first)?;
-            body.bytes.reserve_exact(first);
+            body.bytes = core.buffer(first);
         }
         conn.ahead = body.accept(&early)?;
         Ok(body)

@@ -118,7 +118,6 @@ impl fmt::Display for Place {
 
 /// [`WriterHealth`] at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "the fields of WriterHealth, by the same names")]
 pub struct HealthView {
     pub lost_total: u64,
     pub shed_total: u64,

@@ -195,3 +195,6 @@ fn fault(error: rusqlite::Error) -> io::Error {
     };
     io::Error::new(kind, format!("index: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

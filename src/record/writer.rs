@@ -303,6 +303,7 @@ impl Writer {
         for (part, bytes) in parts.drain(..) {
             self.batch.hold_room(which, bytes);
             self.take_part(&part, now);
+            self.consumers[which].hand_back(part);
         }
         for note in notes.drain(..) {
             self.take_note(note, now);

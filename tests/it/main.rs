@@ -7,3 +7,4 @@ mod fixtures;
 mod gate;
 mod policy;
 mod reading;
+mod tls;

@@ -34,7 +34,7 @@ pub(crate) struct Ground<'a> {
 }
 
 impl Subject {
-    /// `name` is `direct`, `floor`, `nginx`, `weir…` (with `=PATH` for another binary; a name with `epoll` in it
+    /// `name` is `direct`, `floor`, `nginx`, `nginx-buffered`, `weir…` (with `=PATH` for another binary; a name with `epoll` in it
     /// forces that driver) or one given by `--other`. `Ok(None)`: it cannot be had here, and that has been said.
     pub(crate) fn start(name: &str, ground: &Ground) -> Outcome<Option<Subject>> {
         let (name, path) = name.split_once('=').map_or((name, None), |(n, p)| (n, Some(PathBuf::from(p))));
@@ -57,7 +57,7 @@ impl Subject {
                 log: PathBuf::new(),
             })),
             "floor" => ground.spawn(name, addr, floor(addr, ground)?).map(Some),
-            "nginx" => match nginx(addr, ground)? {
+            "nginx" | "nginx-buffered" => match nginx(addr, ground, name != "nginx")? {
                 Some(command) => ground.spawn(name, addr, command).map(Some),
                 None => {
                     eprintln!(
@@ -158,20 +158,25 @@ fn floor(addr: SocketAddr, ground: &Ground) -> Outcome<Command> {
     Ok(command)
 }
 
-fn nginx(addr: SocketAddr, ground: &Ground) -> Outcome<Option<Command>> {
+fn nginx(addr: SocketAddr, ground: &Ground, buffered: bool) -> Outcome<Option<Command>> {
     let known = [PathBuf::from("/usr/sbin/nginx"), PathBuf::from("/usr/local/sbin/nginx")];
     let Some(binary) = ground.args.nginx.iter().chain(&known).find(|p| p.exists()) else { return Ok(None) };
     let folder = ground.folder.join(format!("nginx-{}", addr.port()));
     fs::create_dir_all(&folder)?;
     let config = folder.join("nginx.conf");
-    fs::write(&config, nginx_config(addr, ground.provider, &folder))?;
+    fs::write(&config, nginx_config(addr, ground.provider, &folder, buffered))?;
     let mut command = Command::new(binary);
     command.arg("-p").arg(&folder).arg("-e").arg(folder.join("error.log")).arg("-c").arg(&config);
     Ok(Some(command))
 }
 
-/// A plain proxy that streams both ways and keeps its connections, as it would be set up before a model API.
-fn nginx_config(addr: SocketAddr, provider: SocketAddr, folder: &Path) -> String {
+/// A plain proxy as it would be set up before a model API. What is cheapest for large requests (collect them whole) is
+/// dear in memory and the other way round, so there are two of it; answers stream in both.
+fn nginx_config(addr: SocketAddr, provider: SocketAddr, folder: &Path, buffered: bool) -> String {
+    let request = match buffered {
+        true => "proxy_request_buffering on; client_body_buffer_size 512k",
+        false => "proxy_request_buffering off",
+    };
     let folder = folder.display();
     format!(
         "daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 20000; pid {folder}/pid;\n\
@@ -184,7 +189,7 @@ fn nginx_config(addr: SocketAddr, provider: SocketAddr, folder: &Path) -> String
          upstream provider {{ server {provider}; keepalive 4096; keepalive_requests 1000000000; }}\n\
          server {{ listen {addr} backlog=4096;\n\
          location / {{ proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
-         proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 600; }} }}\n\
+         proxy_buffering off; {request}; proxy_read_timeout 600; }} }}\n\
          }}\n"
     )
 }

@@ -23,7 +23,7 @@ pub(crate) struct Offer {
     pub(crate) head: String,
     /// Taken in turn.
     pub(crate) bodies: Vec<Arc<Vec<u8>>>,
-    /// The same for every body (they differ in content, not in size).
+    /// The same for every body: the knobs are `blind`.
     pub(crate) answer: Arc<Answer>,
     pub(crate) slots: usize,
     /// Connections opened a second at the start.

@@ -15,9 +15,9 @@ use loadtest::plan::{Plan, Step};
 use loadtest::truth::{End, Served};
 
 const REQUEST_BYTES_MAX: usize = 256 << 20;
-/// Writes to one connection before the others have their turn: one, so that a provider without pauses does not join
-/// events by itself.
-const WRITES_IN_A_ROW: usize = 1;
+/// Writes to one connection before the others have their turn. Where nothing is paced the subject must be the one that
+/// cannot follow, or its figure is the provider's; so the provider is let run a little.
+const WRITES_IN_A_ROW: usize = 8;
 /// Answers kept that do not depend on the body.
 const BLIND_ANSWERS_MAX: usize = 64;
 
@@ -290,8 +290,7 @@ impl Server {
         let Some((head, _, mut body)) = conn.request.take() else { return };
         self.begun += 1;
         let own = head.header("x-synthetic");
-        let knobs =
-            own.and_then(|own| self.knobs.clone().with(own).ok()).unwrap_or_else(|| self.knobs.clone());
+        let knobs = self.knobs.overridden(own);
         let answer = self.answer(&head, own.unwrap_or(""), &body, &knobs);
         let id = head.header("x-synthetic-id").and_then(|id| id.parse().ok());
         if let (true, Some(id)) = (knobs.manual, id) {
@@ -323,11 +322,10 @@ impl Server {
 
     fn answer(&mut self, head: &Head, own: &str, body: &[u8], knobs: &Knobs) -> Arc<Answer> {
         let fresh = || Arc::new(Answer::new(head.method(), head.target(), body, knobs));
-        // The claimed input depends on the body's size, which a benchmark keeps; the first one counts.
         if !knobs.blind || self.blind.len() >= BLIND_ANSWERS_MAX {
             return fresh();
         }
-        let key = (head.target().to_owned(), format!("{own} {}", body.len()));
+        let key = (head.target().to_owned(), own.to_owned());
         self.blind.entry(key).or_insert_with(fresh).clone()
     }
 
