@@ -1,6 +1,7 @@
 //! Commands, one file each.
 
 pub mod check;
+pub mod demo;
 pub mod explain;
 pub mod key;
 pub mod requests;
@@ -37,6 +38,8 @@ Examples:
 enum Command {
     /// Run the gateway
     Serve(serve::Serve),
+    /// A gateway, a built-in provider and a small fleet of agents, to watch
+    Demo(demo::DemoArgs),
     /// Check a configuration file: every warning and error with its place
     Check(check::CheckArgs),
     /// Say which rule allows or refuses a request, and why
@@ -76,6 +79,7 @@ pub fn run() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             told => told.map(drop).map_err(Failure::from),
         },
+        Command::Demo(args) => args.run(&mut out),
         Command::Serve(serve) => serve.run(),
         Command::Check(args) => return check::run(&args),
         Command::Explain(args) => return explain::run(&args),
