@@ -11,7 +11,10 @@ use serde_json::Value;
 use weir::llm::ask::AskReader;
 use weir::llm::dialect::Dialect;
 use weir::llm::dialect::paths::{self, Route};
+use weir::llm::mcp::McpReader;
 use weir::llm::meter::Reading;
+use weir::llm::socket::Socket;
+use weir::wire::eventstream::Frames;
 
 use crate::reading::{self, Response};
 
@@ -284,5 +287,106 @@ fn the_grammar_of_event_streams() {
                 vector["name"]
             );
         }
+    }
+}
+
+#[test]
+fn binary_frames_valid_and_invalid() {
+    let Some(folder) = folder() else { return };
+    for entry in entries(&folder).iter().filter(|entry| entry.text("protocol") == "aws-eventstream") {
+        let body = entry.file(".response.", false).expect("a body");
+        let mut frames = Frames::default();
+        frames.feed(&body);
+        let mut found = Vec::new();
+        let fault = loop {
+            match frames.next_frame() {
+                Ok(Some(frame)) => found.push(String::from_utf8_lossy(frame.payload).into_owned()),
+                Ok(None) => break None,
+                Err(fault) => break Some(fault),
+            }
+        };
+        let valid = entry.expected()["valid"] == true;
+        assert_eq!(fault.is_none() && !frames.is_pending(), valid, "{}: {fault:?}", entry.label());
+        if valid {
+            let wanted = entry.expected()["frames"].as_array().expect("frames");
+            let wanted: Vec<_> =
+                wanted.iter().map(|frame| frame["payload"].as_str().unwrap_or_default()).collect();
+            assert_eq!(found, wanted, "{}", entry.label());
+        }
+        println!("agrees  {}", entry.label());
+    }
+}
+
+#[test]
+fn messages_of_sockets() {
+    let Some(folder) = folder() else { return };
+    for entry in entries(&folder).iter().filter(|entry| entry.text("protocol") == "realtime-ws") {
+        let file = entry.file(".frames.jsonl", false).expect("frames");
+        let live = entry.text("name").starts_with("google");
+        let mut socket = Socket::new(if live { Dialect::Live } else { Dialect::Realtime }, None);
+        let (mut asks, mut readings) = (0, Vec::new());
+        for line in file.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            let frame: Value = serde_json::from_slice(line).expect("a frame");
+            let text = frame["data"].to_string();
+            if frame["direction"] == "sent" {
+                asks +=
+                    usize::from(socket.from_client(text.as_bytes()).expect("a readable message").is_some());
+            } else {
+                readings.extend(socket.from_provider(text.as_bytes()));
+            }
+        }
+        let expected = entry.expected();
+        let usages: Vec<_> = readings.iter().filter_map(|reading| reading.wire_usage.clone()).collect();
+        assert_eq!(Value::Array(usages), expected["usages"], "{}", entry.label());
+        let sum = |count: fn(&Reading) -> Option<u64>| readings.iter().filter_map(count).sum::<u64>();
+        assert_eq!(sum(|reading| reading.usage.input_tokens), expected["input_tokens"], "{}", entry.label());
+        assert_eq!(
+            sum(|reading| reading.usage.output_tokens),
+            expected["output_tokens"],
+            "{}",
+            entry.label()
+        );
+        let tools = readings.iter().flat_map(|reading| &reading.tool_uses).map(|tool| tool.name.as_str());
+        assert_eq!(Value::from(tools.collect::<Vec<_>>()), expected["tool_uses"], "{}", entry.label());
+        assert!(asks > 0, "{}", entry.label());
+        println!("agrees  {}", entry.label());
+    }
+}
+
+#[test]
+fn mcp_exchanges() {
+    let Some(folder) = folder() else { return };
+    for entry in entries(&folder).iter().filter(|entry| entry.text("protocol") == "mcp") {
+        let request = entry.file(".request.json", false).expect("a request");
+        let reply = entry.file(".response.", false).unwrap_or_default();
+        let read = |step: usize| {
+            let mut reader = McpReader::new(&request, entry.expected()["stream"] == true);
+            reply.chunks(step).for_each(|part| reader.feed(part));
+            reader.finish()
+        };
+        let (expected, reading) = (entry.expected(), read(usize::MAX));
+        assert_eq!(reading, read(1), "{} byte by byte", entry.label());
+        assert_eq!(reading.method, expected["jsonrpc_method"], "{}", entry.label());
+        assert_eq!(
+            reading.request_id.clone().unwrap_or_default(),
+            expected["request_id"],
+            "{}",
+            entry.label()
+        );
+        let mut keys = reading.result_keys.clone();
+        keys.sort();
+        let absent = |key: &str| expected.get(key).is_none();
+        assert!(absent("result_keys") || expected["result_keys"] == Value::from(keys), "{}", entry.label());
+        assert!(absent("n_events") || expected["n_events"] == reading.events, "{}", entry.label());
+        let listed = Value::from(reading.tools_listed.clone());
+        assert!(absent("tools_listed") || expected["tools_listed"] == listed, "{}", entry.label());
+        assert!(
+            absent("is_error") || expected["is_error"] == Value::from(reading.is_error),
+            "{}",
+            entry.label()
+        );
+        let tool = reading.tool.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>();
+        assert_eq!(expected["tool_uses"], Value::from(tool), "{}", entry.label());
+        println!("agrees  {}", entry.label());
     }
 }

@@ -68,6 +68,15 @@ impl Reader {
                 b"promptFeedback" => self.blocked = value.at("blockReason").and_then(scalar_text),
                 b"totalTokens" => self.counted = value.count(),
                 b"error" => self.draft.error = error_in(chunk),
+                // Live: content and calls stand by themselves.
+                b"serverContent" => {
+                    let parts = value.at("modelTurn").and_then(|turn| turn.at("parts"));
+                    parts.into_iter().flat_map(Raw::elements).for_each(|part| self.part(part));
+                }
+                b"toolCall" => {
+                    let calls = value.at("functionCalls").into_iter().flat_map(Raw::elements);
+                    calls.for_each(|call| self.function_call(call));
+                }
                 _ => {}
             }
         }

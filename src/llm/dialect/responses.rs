@@ -49,7 +49,9 @@ impl Reader {
             "response.function_call_arguments.delta"
             | "response.custom_tool_call_input.delta"
             | "response.mcp_call_arguments.delta" => self.arguments(event),
-            "response.completed" | "response.incomplete" | "response.failed" => self.terminal(event),
+            "response.completed" | "response.incomplete" | "response.failed" | "response.done" => {
+                self.terminal(event);
+            }
             // Fields nested or flat.
             "error" => self.draft.error = error_in(event).or_else(|| event.value()),
             _ if event.at("error").is_some() && event.at("type").is_none() => {
