@@ -6,17 +6,17 @@ use rusqlite::{CachedStatement, Transaction};
 
 use super::RequestRow;
 use super::index::{signed, tokens_of, usage_is_missing};
-use super::schema::{HOUR_US, TOKENS};
+use super::schema::{ROLLUPS, TOKENS};
 use crate::record::record::{Outcome, Record};
 
 /// What a batch adds to roll-ups and sessions: summed in memory first, one upsert for each key.
 #[derive(Default)]
 pub(super) struct Sums {
-    rollups: HashMap<RollupKey, Sum>,
+    rollups: [HashMap<RollupKey, Sum>; ROLLUPS.len()],
     sessions: HashMap<(String, String), SessionSum>,
 }
 
-/// Hour, principal, model, provider, agent, outcome.
+/// Slot, principal, model, provider, agent, outcome.
 type RollupKey = (u64, String, String, String, String, Outcome);
 
 #[derive(Default)]
@@ -44,15 +44,17 @@ struct SessionSum {
 
 impl Sums {
     pub(super) fn add(&mut self, record: &Record, row: &RequestRow) {
-        let key = (
-            row.accepted_at_us / HOUR_US,
-            row.principal.clone(),
-            row.model_or_asked().to_owned(),
-            row.provider.clone(),
-            row.agent.clone(),
-            row.outcome,
-        );
-        self.rollups.entry(key).or_default().add(record, row);
+        for (rollups, (_, slot_us)) in self.rollups.iter_mut().zip(ROLLUPS) {
+            let key = (
+                row.accepted_at_us / slot_us,
+                row.principal.clone(),
+                row.model_or_asked().to_owned(),
+                row.provider.clone(),
+                row.agent.clone(),
+                row.outcome,
+            );
+            rollups.entry(key).or_default().add(record, row);
+        }
         if !row.session.is_empty() {
             let key = (row.principal.clone(), row.session.clone());
             self.sessions.entry(key).or_default().add(record, row);
@@ -60,8 +62,10 @@ impl Sums {
     }
 
     pub(super) fn write(&self, tx: &Transaction) -> rusqlite::Result<()> {
-        for (key, sum) in &self.rollups {
-            write_rollup(tx, key, sum)?;
+        for (rollups, (table, _)) in self.rollups.iter().zip(ROLLUPS) {
+            for (key, sum) in rollups {
+                write_rollup(tx, table, key, sum)?;
+            }
         }
         for ((principal, session), sum) in &self.sessions {
             write_session(tx, principal, session, sum)?;
@@ -106,10 +110,10 @@ impl SessionSum {
     }
 }
 
-fn write_rollup(tx: &Transaction, key: &RollupKey, sum: &Sum) -> rusqlite::Result<()> {
-    let (hour, principal, model, provider, agent, outcome) = key;
+fn write_rollup(tx: &Transaction, table: &str, key: &RollupKey, sum: &Sum) -> rusqlite::Result<()> {
+    let (slot, principal, model, provider, agent, outcome) = key;
     let mut upsert = tx.prepare_cached(&format!(
-        "INSERT INTO rollups (hour, principal, model, provider, agent, outcome, exchanges, usage_unknown, tool_calls,
+        "INSERT INTO {table} (slot, principal, model, provider, agent, outcome, exchanges, usage_unknown, tool_calls,
             request_bytes, response_bytes, duration_us, {}) VALUES ({})
          ON CONFLICT DO UPDATE SET exchanges = exchanges + excluded.exchanges,
             usage_unknown = usage_unknown + excluded.usage_unknown, tool_calls = tool_calls + excluded.tool_calls,
@@ -121,7 +125,7 @@ fn write_rollup(tx: &Transaction, key: &RollupKey, sum: &Sum) -> rusqlite::Resul
         add_tokens_sql(),
     ))?;
     let mut binder = Binder::new(&mut upsert);
-    binder.number(*hour)?;
+    binder.number(*slot)?;
     for text in [principal, model, provider, agent] {
         binder.text(text)?;
     }
