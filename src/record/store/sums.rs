@@ -1,6 +1,7 @@
 //! What a batch adds to roll-ups and sessions.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use rusqlite::{CachedStatement, Transaction};
 
@@ -62,7 +63,7 @@ impl Sums {
     }
 
     pub(super) fn write(&self, tx: &Transaction) -> rusqlite::Result<()> {
-        for (rollups, (table, _)) in self.rollups.iter().zip(ROLLUPS) {
+        for (table, rollups) in self.rollups.iter().enumerate() {
             for (key, sum) in rollups {
                 write_rollup(tx, table, key, sum)?;
             }
@@ -110,20 +111,11 @@ impl SessionSum {
     }
 }
 
-fn write_rollup(tx: &Transaction, table: &str, key: &RollupKey, sum: &Sum) -> rusqlite::Result<()> {
+fn write_rollup(tx: &Transaction, table: usize, key: &RollupKey, sum: &Sum) -> rusqlite::Result<()> {
+    static SQL: LazyLock<[String; ROLLUPS.len()]> =
+        LazyLock::new(|| ROLLUPS.map(|(table, _)| upsert_rollup_sql(table)));
     let (slot, principal, model, provider, agent, outcome) = key;
-    let mut upsert = tx.prepare_cached(&format!(
-        "INSERT INTO {table} (slot, principal, model, provider, agent, outcome, exchanges, usage_unknown, tool_calls,
-            request_bytes, response_bytes, duration_us, {}) VALUES ({})
-         ON CONFLICT DO UPDATE SET exchanges = exchanges + excluded.exchanges,
-            usage_unknown = usage_unknown + excluded.usage_unknown, tool_calls = tool_calls + excluded.tool_calls,
-            request_bytes = request_bytes + excluded.request_bytes,
-            response_bytes = response_bytes + excluded.response_bytes,
-            duration_us = duration_us + excluded.duration_us, {}",
-        TOKENS.join(", "),
-        vec!["?"; 12 + TOKENS.len()].join(", "),
-        add_tokens_sql(),
-    ))?;
+    let mut upsert = tx.prepare_cached(&SQL[table])?;
     let mut binder = Binder::new(&mut upsert);
     binder.number(*slot)?;
     for text in [principal, model, provider, agent] {
@@ -148,19 +140,8 @@ fn write_rollup(tx: &Transaction, table: &str, key: &RollupKey, sum: &Sum) -> ru
 }
 
 fn write_session(tx: &Transaction, principal: &str, session: &str, sum: &SessionSum) -> rusqlite::Result<()> {
-    let mut upsert = tx.prepare_cached(&format!(
-        "INSERT INTO sessions (principal, session, agent, parent, first_at, last_at, exchanges, turns, failed,
-            tool_calls, model, {}) VALUES ({})
-         ON CONFLICT DO UPDATE SET first_at = min(first_at, excluded.first_at),
-            last_at = max(last_at, excluded.last_at), exchanges = exchanges + excluded.exchanges,
-            turns = turns + excluded.turns, failed = failed + excluded.failed,
-            tool_calls = tool_calls + excluded.tool_calls, model = coalesce(excluded.model, model),
-            agent = CASE WHEN excluded.agent = '' THEN agent ELSE excluded.agent END,
-            parent = CASE WHEN excluded.parent = '' THEN parent ELSE excluded.parent END, {}",
-        TOKENS.join(", "),
-        vec!["?"; 11 + TOKENS.len()].join(", "),
-        add_tokens_sql(),
-    ))?;
+    static SQL: LazyLock<String> = LazyLock::new(upsert_session_sql);
+    let mut upsert = tx.prepare_cached(&SQL)?;
     let mut binder = Binder::new(&mut upsert);
     for text in [principal, session, &sum.agent, &sum.parent] {
         binder.text(text)?;
@@ -174,6 +155,37 @@ fn write_session(tx: &Transaction, principal: &str, session: &str, sum: &Session
         binder.maybe(count)?;
     }
     upsert.raw_execute().map(|_| ())
+}
+
+fn upsert_rollup_sql(table: &str) -> String {
+    format!(
+        "INSERT INTO {table} (slot, principal, model, provider, agent, outcome, exchanges, usage_unknown, tool_calls,
+            request_bytes, response_bytes, duration_us, {}) VALUES ({})
+         ON CONFLICT DO UPDATE SET exchanges = exchanges + excluded.exchanges,
+            usage_unknown = usage_unknown + excluded.usage_unknown, tool_calls = tool_calls + excluded.tool_calls,
+            request_bytes = request_bytes + excluded.request_bytes,
+            response_bytes = response_bytes + excluded.response_bytes,
+            duration_us = duration_us + excluded.duration_us, {}",
+        TOKENS.join(", "),
+        vec!["?"; 12 + TOKENS.len()].join(", "),
+        add_tokens_sql(),
+    )
+}
+
+fn upsert_session_sql() -> String {
+    format!(
+        "INSERT INTO sessions (principal, session, agent, parent, first_at, last_at, exchanges, turns, failed,
+            tool_calls, model, {}) VALUES ({})
+         ON CONFLICT DO UPDATE SET first_at = min(first_at, excluded.first_at),
+            last_at = max(last_at, excluded.last_at), exchanges = exchanges + excluded.exchanges,
+            turns = turns + excluded.turns, failed = failed + excluded.failed,
+            tool_calls = tool_calls + excluded.tool_calls, model = coalesce(excluded.model, model),
+            agent = CASE WHEN excluded.agent = '' THEN agent ELSE excluded.agent END,
+            parent = CASE WHEN excluded.parent = '' THEN parent ELSE excluded.parent END, {}",
+        TOKENS.join(", "),
+        vec!["?"; 11 + TOKENS.len()].join(", "),
+        add_tokens_sql(),
+    )
 }
 
 /// `x = x + new`, where an unknown on either side leaves the other.
