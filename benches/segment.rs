@@ -20,8 +20,9 @@ use weir::record::store::{Filter, GroupBy, Reader};
 use weir::record::writer::{Options, Producer, Writer};
 
 fn main() {
-    blocks("own-bodies", &unrelated(48, 200_000));
-    blocks("session-bodies", &sessions(6, 20));
+    blocks("own-bodies", 3, &unrelated(48, 200_000));
+    blocks("own-bodies", 1, &unrelated(48, 200_000));
+    blocks("session-bodies", 3, &sessions(6, 20));
     store("own-bodies", &unrelated(600, 200_000), None);
     store("session-bodies", &sessions(24, 40), Some(24));
     store("session-bodies-200", &sessions(200, 40), Some(200));
@@ -29,9 +30,10 @@ fn main() {
 }
 
 /// Raw bytes → blocks of 4 MiB, and back.
-fn blocks(name: &str, bodies: &[Vec<u8>]) {
+fn blocks(name: &str, level: i32, bodies: &[Vec<u8>]) {
+    let name = format!("{name}/{level}");
     let raw = bodies.concat();
-    let mut encoder = Encoder::new(Kind::Content, 1, Head::default(), 3).unwrap();
+    let mut encoder = Encoder::new(Kind::Content, 1, Head::default(), level).unwrap();
     let mut out = Vec::new();
     let (cpu, _) = timed(|| {
         for piece in raw.chunks(4 << 20) {

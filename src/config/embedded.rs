@@ -40,7 +40,15 @@ const VENDORS: &[Vendor] = &[
         base_url: "OPENAI_BASE_URL",
         origin: "https://api.openai.com",
         authorization: Authorization::Bearer,
-        dialects: &[Dialect::Chat],
+        dialects: &[
+            Dialect::Chat,
+            Dialect::Responses,
+            Dialect::Completions,
+            Dialect::Embeddings,
+            Dialect::Images,
+            Dialect::Audio,
+            Dialect::Moderations,
+        ],
         models: &["**"],
     },
     Vendor {
@@ -49,7 +57,7 @@ const VENDORS: &[Vendor] = &[
         base_url: "GEMINI_BASE_URL",
         origin: "https://generativelanguage.googleapis.com",
         authorization: Authorization::XGoogApiKey,
-        dialects: &[],
+        dialects: &[Dialect::Gemini, Dialect::Interactions],
         models: &["**"],
     },
     Vendor {
