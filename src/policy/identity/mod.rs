@@ -18,6 +18,7 @@ pub mod tailnet;
 
 use std::net::SocketAddr;
 
+use super::grant::Gives;
 use crate::base::clock::Wall;
 use settings::{SourceKind, SourceSettings};
 
@@ -65,6 +66,8 @@ pub struct Principal {
     pub on_behalf_of: Option<String>,
     /// Whether the connection comes from this machine.
     pub loopback: bool,
+    /// Grants that the source itself carries (the tailnet's), united with the file's.
+    pub carried: Vec<Gives>,
 }
 
 /// The name is enough to spread them; equality still looks at everything.
