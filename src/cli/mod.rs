@@ -3,6 +3,7 @@
 pub mod check;
 pub mod explain;
 pub mod key;
+mod out;
 pub mod schema;
 
 /// Parse arguments and run the command.

@@ -30,6 +30,8 @@ pub struct Options {
     pub allow_unenforced: bool,
     /// The only folder that `$file:` may name.
     pub secrets_dir: Option<PathBuf>,
+    /// Do not look up references to secrets; for checking and explaining, never for serving.
+    pub no_secrets: bool,
     /// Listen here instead of where the file says.
     pub listen: Vec<SocketAddr>,
 }
@@ -116,7 +118,7 @@ pub fn load(
     let (mut problems, unreadable) = (reader.problems, reader.unreadable);
     let mut loaded = Loaded::default();
     if let Some(file) = &file {
-        let secrets = Secrets { env, files, dir: options.secrets_dir.as_deref() };
+        let secrets = Secrets { env, files, dir: options.secrets_dir.as_deref(), skip: options.no_secrets };
         let mut compiling = Compiling { file, secrets, options, problems, unreadable };
         loaded = compiling.run();
         problems = compiling.problems;
