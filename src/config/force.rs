@@ -100,7 +100,6 @@ impl Found {
             (provider.on_client_gone == OnClientGone::Drain, "requests are cancelled when the client goes"),
             (provider.retry_unsafe, "requests are retried only where nothing was executed"),
             (provider.timeouts.is_some(), "a provider's own timeouts are not in force yet"),
-            (!provider.aliases.is_empty(), "aliases are not written into requests yet"),
         ] {
             if written {
                 self.later(place, what);

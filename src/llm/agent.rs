@@ -1,1 +1,344 @@
-//! Which program is calling and which session it is.
+//! Which program is calling and which session it is: a table of what agents send, not code per agent.
+//!
+//! Ids are chosen by clients: they group records and authorise nothing. Names of headers change with releases; a new
+//! one is a new row.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::ask::Ask;
+use super::dialect::Endpoint;
+use crate::wire::head::Fields;
+use crate::wire::json::Raw;
+
+/// Which program called, and which of its sessions the exchange belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Caller {
+    /// Agent program, as in the table of `llm/agent.rs` (`claude-code`, `codex`, …); empty when unknown.
+    pub agent: String,
+    /// Its version, as it said it.
+    pub agent_version: String,
+    /// Session id as the client gave it, or derived; empty when there is none.
+    pub session: String,
+    /// How the session was found (`header`, `metadata`, `cache_key`, `fingerprint`, …).
+    pub session_by: String,
+    /// Sub-agent id, where the client names one.
+    pub sub_agent: String,
+    /// Parent session or agent, where the client names one.
+    pub parent: String,
+    /// Whether the exchange is a turn of the conversation (side requests, probes and counting calls are not).
+    pub turn: bool,
+}
+
+/// Who calls, from the request's head and what its body asks for.
+#[must_use]
+pub fn caller(fields: &Fields, ask: &Ask, principal: &str, endpoint: Endpoint) -> Caller {
+    let agent = AGENTS.iter().find(|agent| agent.marks.iter().any(|mark| mark.fits(fields, ask)));
+    let (session, session_by) = session(fields, ask, principal, endpoint);
+    Caller {
+        agent: agent.map_or("", |agent| agent.name).into(),
+        agent_version: agent.and_then(|agent| agent.version(fields)).unwrap_or_default(),
+        session,
+        session_by: session_by.into(),
+        sub_agent: first_field(fields, SUB_AGENT_FIELDS),
+        parent: first_field(fields, PARENT_FIELDS),
+        turn: is_turn(fields, ask, endpoint, agent),
+    }
+}
+
+/// An agent program and how it is told.
+struct Agent {
+    name: &'static str,
+    marks: &'static [Mark],
+    /// Its turns always declare tools: a request without any is a side request (a title, a routing question).
+    always_tools: bool,
+}
+
+enum Mark {
+    /// The user agent begins so; what follows is the version.
+    UserAgent(&'static str),
+    /// The user agent contains this.
+    UserAgentHas(&'static str),
+    /// A field is there.
+    Field(&'static str),
+    /// A field begins so.
+    FieldIs(&'static str, &'static str),
+    /// The system prompt begins so.
+    System(&'static str),
+}
+
+impl Mark {
+    fn fits(&self, fields: &Fields, ask: &Ask) -> bool {
+        let user_agent = || fields.text("user-agent").unwrap_or_default();
+        match self {
+            Mark::UserAgent(start) => starts_with(user_agent(), start),
+            Mark::UserAgentHas(part) => user_agent().contains(part),
+            Mark::Field(name) => fields.get(name).is_some(),
+            Mark::FieldIs(name, start) => fields.text(name).is_some_and(|value| starts_with(value, start)),
+            Mark::System(start) => {
+                ask.system_start.as_deref().is_some_and(|system| system.starts_with(start))
+            }
+        }
+    }
+}
+
+impl Agent {
+    /// The first word after the name that begins with a digit: `claude-cli/2.1.197 (external, cli)`, `OpenAI/Python 1.3`.
+    fn version(&self, fields: &Fields) -> Option<String> {
+        let user_agent = fields.text("user-agent")?;
+        let start = self.marks.iter().find_map(|mark| match mark {
+            Mark::UserAgent(start) if starts_with(user_agent, start) => Some(start.len()),
+            _ => None,
+        })?;
+        let mut words = user_agent.get(start..)?.split([' ', '/', '(', ')', ';']);
+        words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(String::from)
+    }
+}
+
+fn starts_with(text: &str, start: &str) -> bool {
+    text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+}
+
+const fn agent(name: &'static str, always_tools: bool, marks: &'static [Mark]) -> Agent {
+    Agent { name, marks, always_tools }
+}
+
+/// First match wins: programs before the kits they are built on, and those before plain SDKs.
+const AGENTS: &[Agent] = &[
+    agent(
+        "claude-code",
+        true,
+        &[
+            Mark::UserAgent("claude-cli/"),
+            Mark::Field("x-claude-code-session-id"),
+            Mark::System("You are Claude Code"),
+        ],
+    ),
+    agent(
+        "opencode",
+        true,
+        &[
+            Mark::UserAgent("opencode/"),
+            Mark::FieldIs("originator", "opencode"),
+            Mark::Field("x-opencode-session"),
+        ],
+    ),
+    agent("roo", false, &[Mark::UserAgent("Roo-Code/"), Mark::FieldIs("originator", "roo-code")]),
+    agent(
+        "codex",
+        true,
+        &[
+            Mark::UserAgent("codex_cli_rs/"),
+            Mark::UserAgent("codex-tui/"),
+            Mark::UserAgent("codex_exec/"),
+            Mark::UserAgent("codex_vscode/"),
+            Mark::FieldIs("originator", "codex"),
+        ],
+    ),
+    agent(
+        "gemini-cli",
+        true,
+        &[
+            Mark::UserAgent("GeminiCLI/"),
+            Mark::UserAgent("GeminiCLI-"),
+            Mark::UserAgentHas("proxy_client=geminicli"),
+        ],
+    ),
+    agent("qwen-code", true, &[Mark::UserAgent("QwenCode/")]),
+    agent("kilo", false, &[Mark::UserAgent("Kilo-Code/"), Mark::Field("x-kilocode-taskid")]),
+    agent(
+        "cline",
+        false,
+        &[
+            Mark::UserAgent("Cline/"),
+            Mark::FieldIs("x-title", "Cline"),
+            Mark::FieldIs("http-referer", "https://cline.bot"),
+            Mark::System("You are Cline"),
+        ],
+    ),
+    agent(
+        "aider",
+        false,
+        &[Mark::FieldIs("x-title", "Aider"), Mark::FieldIs("http-referer", "https://aider.chat")],
+    ),
+    agent(
+        "copilot",
+        false,
+        &[
+            Mark::UserAgent("GitHubCopilotChat/"),
+            Mark::UserAgent("copilot/"),
+            Mark::Field("copilot-integration-id"),
+            Mark::Field("x-initiator"),
+        ],
+    ),
+    agent("cursor", false, &[Mark::Field("x-cursor-client-version")]),
+    agent("zed", false, &[Mark::UserAgent("zed/")]),
+    agent("mux", false, &[Mark::UserAgent("mux/"), Mark::Field("x-mux-workspace-id")]),
+    agent("crush", false, &[Mark::UserAgent("Charm Crush/"), Mark::UserAgent("Charm-Crush/")]),
+    agent("fantasy", false, &[Mark::UserAgent("Charm-Fantasy/")]),
+    agent("pi", false, &[Mark::UserAgent("pi/"), Mark::System("You are pi")]),
+    agent("anthropic-sdk", false, &[Mark::UserAgent("Anthropic/"), Mark::UserAgent("AsyncAnthropic/")]),
+    agent("openai-sdk", false, &[Mark::UserAgent("OpenAI/"), Mark::UserAgent("AsyncOpenAI/")]),
+    agent("google-genai", false, &[Mark::UserAgent("google-genai-sdk/")]),
+    agent("ai-sdk", false, &[Mark::UserAgent("ai-sdk/"), Mark::UserAgentHas(" ai-sdk/")]),
+    agent("litellm", false, &[Mark::UserAgent("litellm/")]),
+    agent("boto3", false, &[Mark::UserAgent("Boto3/")]),
+    agent("curl", false, &[Mark::UserAgent("curl/")]),
+];
+
+/// Fields that hold a session's id, most specific first.
+const SESSION_FIELDS: &[&str] = &[
+    "x-claude-code-session-id",
+    // Codex, new to old. A thread is the conversation; its session may hold several.
+    "thread-id",
+    "session-id",
+    "session_id",
+    "conversation_id",
+    "x-opencode-session",
+    "x-session-id",
+    "x-session-affinity",
+    // Cline, Kilo.
+    "x-task-id",
+    "x-kilocode-taskid",
+    // Copilot: the command line, then the window of the editor.
+    "x-client-session-id",
+    "vscode-sessionid",
+];
+
+const SUB_AGENT_FIELDS: &[&str] = &["x-claude-code-agent-id", "x-openai-subagent"];
+
+const PARENT_FIELDS: &[&str] = &["x-claude-code-parent-agent-id", "x-codex-parent-thread-id"];
+
+/// Longest id that is kept.
+const ID_BYTES_MAX: usize = 256;
+
+fn first_field(fields: &Fields, names: &[&str]) -> String {
+    let value = names.iter().find_map(|name| fields.text(name).filter(|value| is_id(value)));
+    value.unwrap_or_default().into()
+}
+
+fn is_id(value: &str) -> bool {
+    !value.is_empty() && value.len() <= ID_BYTES_MAX
+}
+
+/// The session's id and what it was found by.
+fn session(fields: &Fields, ask: &Ask, principal: &str, endpoint: Endpoint) -> (String, &'static str) {
+    let by_field = first_field(fields, SESSION_FIELDS);
+    if !by_field.is_empty() {
+        return (by_field, "header");
+    }
+    let in_body = [
+        (ask.metadata_user_id.as_deref().and_then(session_in_user_id), "metadata"),
+        (ask.session_id.clone(), "body"),
+        (ask.prompt_cache_key.clone(), "cache_key"),
+        (ask.previous_response_id.clone(), "previous_response"),
+    ];
+    for (id, by) in in_body {
+        if let Some(id) = id.filter(|id| is_id(id)) {
+            return (id, by);
+        }
+    }
+    if !endpoint.is_turn() || ask.messages == 0 {
+        return (String::new(), "");
+    }
+    // Two people who begin alike are two sessions.
+    let scoped = xxh3_64(principal.as_bytes()) ^ ask.fingerprint;
+    (format!("f{scoped:016x}"), "fingerprint")
+}
+
+/// Claude Code's `metadata.user_id`: a JSON text in newer versions, `user_…_account_…_session_…` in older ones.
+fn session_in_user_id(user_id: &str) -> Option<String> {
+    if let Some(object) = Raw::whole(user_id.as_bytes()).filter(|raw| raw.is_object()) {
+        return object.at("session_id")?.string();
+    }
+    user_id.split_once("_session_").map(|(_, session)| session.into())
+}
+
+fn is_turn(fields: &Fields, ask: &Ask, endpoint: Endpoint, agent: Option<&Agent>) -> bool {
+    if !endpoint.is_turn() || is_retry(fields) {
+        return false;
+    }
+    if let Some(class) = fields.text("x-claude-code-request-class") {
+        return matches!(class, "main" | "subagent" | "workflow");
+    }
+    !(agent.is_some_and(|agent| agent.always_tools) && ask.tools.is_empty())
+}
+
+fn is_retry(fields: &Fields) -> bool {
+    fields.text("x-stainless-retry-count").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(fields: &[(&str, &str)], ask: &Ask) -> Caller {
+        caller(&fields.iter().copied().collect(), ask, "ann", Endpoint::Generate)
+    }
+
+    fn told(caller: &Caller) -> (&str, &str, &str, &str) {
+        (&caller.agent, &caller.agent_version, &caller.session, &caller.session_by)
+    }
+
+    #[test]
+    fn claude_code() {
+        let ask = Ask { tools: vec!["Bash".into()], ..Ask::default() };
+        let fields = [
+            ("User-Agent", "claude-cli/2.1.197 (external, cli)"),
+            ("X-Claude-Code-Session-Id", "s1"),
+            ("x-claude-code-agent-id", "a2"),
+            ("x-claude-code-parent-agent-id", "a1"),
+        ];
+        let caller = with(&fields, &ask);
+        assert_eq!(told(&caller), ("claude-code", "2.1.197", "s1", "header"));
+        assert_eq!((caller.sub_agent.as_str(), caller.parent.as_str(), caller.turn), ("a2", "a1", true));
+        let class = [fields[0], fields[1], ("x-claude-code-request-class", "auxiliary")];
+        assert!(!with(&class, &ask).turn);
+        assert!(!with(&fields, &Ask::default()).turn, "a request without tools is a side request");
+    }
+
+    #[test]
+    fn a_session_in_the_metadata_in_both_forms() {
+        for user_id in [r#"{"device_id":"d","session_id":"s2"}"#, "user_ab12_account__session_s2"] {
+            let ask = Ask { metadata_user_id: Some(user_id.into()), ..Ask::default() };
+            let caller = with(&[("user-agent", "claude-cli/2.0.1 (external, sdk-cli)")], &ask);
+            assert_eq!(told(&caller), ("claude-code", "2.0.1", "s2", "metadata"), "{user_id}");
+        }
+    }
+
+    #[test]
+    fn agents_by_their_marks() {
+        for (fields, name, version) in [
+            (
+                [("user-agent", "codex_cli_rs/0.169.0 (Linux; x86_64)"), ("thread-id", "t")],
+                "codex",
+                "0.169.0",
+            ),
+            ([("user-agent", "x/1"), ("originator", "Codex Desktop")], "codex", ""),
+            ([("user-agent", "x/1"), ("originator", "opencode")], "opencode", ""),
+            ([("user-agent", "GeminiCLI/0.61.0/gemini-3 (linux; x64)"), ("x", "")], "gemini-cli", "0.61.0"),
+            ([("user-agent", "OpenAI/Python 1.3"), ("x-title", "Aider")], "aider", ""),
+            ([("user-agent", "OpenAI/Python 1.3"), ("x", "")], "openai-sdk", "1.3"),
+            ([("user-agent", "ai-sdk/openai-compatible/3.0"), ("x", "")], "ai-sdk", "3.0"),
+            ([("user-agent", "Bun/1.4.0"), ("x", "")], "", ""),
+        ] {
+            let caller = with(&fields, &Ask::default());
+            assert_eq!((caller.agent.as_str(), caller.agent_version.as_str()), (name, version), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_resorts() {
+        let ask = Ask { prompt_cache_key: Some("k".into()), messages: 1, fingerprint: 7, ..Ask::default() };
+        assert_eq!(with(&[], &ask).session_by, "cache_key");
+        let ask = Ask { prompt_cache_key: None, ..ask };
+        let ann = with(&[], &ask);
+        assert_eq!(ann.session_by, "fingerprint");
+        let bob = caller(&Fields::new(), &ask, "bob", Endpoint::Generate);
+        assert_ne!(ann.session, bob.session);
+        let counting = caller(&Fields::new(), &ask, "ann", Endpoint::CountTokens);
+        assert_eq!((counting.session.as_str(), counting.turn), ("", false));
+        assert!(!with(&[("x-stainless-retry-count", "1")], &ask).turn);
+    }
+}

@@ -1,6 +1,22 @@
 //! What a request wants: read from its body in one forward scan while it arrives.
+//!
+//! The scan ([`crate::wire::json::scan`]) checks the whole body's grammar and leaps over its texts; here only keys near the
+//! top are looked at. Of `messages` and `tools`, often hundreds of kilobytes, nothing is built: the watch notes where
+//! values lie and, of each message, its role and its last text. What was cut out is read at the end.
+//!
+//! What is judged is what is sent: keys are compared unescaped, and a key that decides something may come only once, in
+//! any case, so that no parser behind us can see another value than we did.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::dialect::Dialect;
+use crate::wire::json::scan::{Broken, Scan, Watch};
+use crate::wire::json::{Raw, unescape, unescape_start};
 
 /// What a request asks for, as far as weir needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -8,6 +24,9 @@ use serde::{Deserialize, Serialize};
 pub struct Ask {
     /// Model as named by the client.
     pub model: Option<String>,
+    /// Every other model that the request names and that may be run for it (OpenRouter's `models`, tools with a model).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_models: Vec<String>,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// Names of declared tools, in order; provider-run tools by their `type` where they have no name.
@@ -24,6 +43,8 @@ pub struct Ask {
     pub metadata_user_id: Option<String>,
     /// `prompt_cache_key` (a session hint).
     pub prompt_cache_key: Option<String>,
+    /// A session id that the body itself carries (Code Assist's `session_id`).
+    pub session_id: Option<String>,
     /// `previous_response_id` (a session hint).
     pub previous_response_id: Option<String>,
     /// OpenAI `user` or `safety_identifier`.
@@ -36,3 +57,667 @@ pub struct Ask {
 
 /// Longest user message kept with a record's metadata, in bytes.
 pub const USER_MESSAGE_BYTES_MAX: usize = 512;
+
+/// Longest beginning of a system prompt that is kept.
+pub const SYSTEM_START_BYTES_MAX: usize = 256;
+
+/// Why a request body cannot be read. The text is for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskFault {
+    /// Not JSON; where it stops being so.
+    NotJson {
+        /// Offset of the first byte that cannot be.
+        at: usize,
+    },
+    /// JSON, but not an object.
+    NotAnObject,
+    /// A key that decides something came twice, or in two spellings.
+    DuplicateKey(String),
+    /// Nested deeper than is followed.
+    TooDeep,
+    /// No `model` where the body has to name one.
+    NoModel,
+    /// `model` is not a text, or an empty one.
+    ModelNotAString,
+}
+
+impl fmt::Display for AskFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AskFault::NotJson { at } => {
+                write!(f, "the request body is not JSON: unexpected byte or end at offset {at}")
+            }
+            AskFault::NotAnObject => write!(f, "the request body is not a JSON object"),
+            AskFault::DuplicateKey(key) => {
+                write!(f, "the request body has the key \"{key}\" twice; which of them counts is not defined")
+            }
+            AskFault::TooDeep => write!(f, "the request body is nested deeper than 128 levels"),
+            AskFault::NoModel => write!(f, "the request body names no model"),
+            AskFault::ModelNotAString => write!(f, "\"model\" in the request body is not a non-empty string"),
+        }
+    }
+}
+
+impl std::error::Error for AskFault {}
+
+/// Reads a request body that grows.
+pub struct AskReader {
+    scan: Scan,
+    finds: Finds,
+    dialect: Dialect,
+    model_in_path: Option<String>,
+}
+
+impl AskReader {
+    /// A reader for a body in that language.
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        AskReader { scan: Scan::default(), finds: Finds::new(keys(dialect)), dialect, model_in_path: None }
+    }
+
+    /// The path has named the model already: the body need not.
+    #[must_use]
+    pub fn with_model_in_path(self, model: Option<String>) -> Self {
+        AskReader { model_in_path: model, ..self }
+    }
+
+    /// Read on. `body` is everything received so far; cheap to call after each read. `true` once the model is known.
+    pub fn advance(&mut self, body: &[u8]) -> Result<bool, AskFault> {
+        let scanned = self.scan.advance(body, &mut self.finds);
+        self.fault(scanned)?;
+        Ok(self.model_in_path.is_some() || self.finds.span(Top::Model).is_some())
+    }
+
+    /// The model, as soon as it is known.
+    #[must_use]
+    pub fn model<'a>(&'a self, body: &'a [u8]) -> Option<Cow<'a, str>> {
+        match &self.model_in_path {
+            Some(model) => Some(Cow::Borrowed(model)),
+            None => self.finds.value(body, Top::Model)?.text(),
+        }
+    }
+
+    /// Where the model's JSON string stands in the body, quotes included: what an alias replaces.
+    #[must_use]
+    pub fn model_span(&self) -> Option<Range<usize>> {
+        self.finds.span(Top::Model)
+    }
+
+    /// The body is complete: read what was cut out of it.
+    pub fn finish(mut self, body: &[u8]) -> Result<Ask, AskFault> {
+        let scan = std::mem::take(&mut self.scan);
+        let scanned = scan.finish(body, &mut self.finds);
+        self.fault(scanned)?;
+        let model = self.required_model(body)?;
+        Ok(self.ask(body, model))
+    }
+
+    fn fault(&mut self, scanned: Result<(), Broken>) -> Result<(), AskFault> {
+        match scanned {
+            Err(Broken::Stopped) => Err(AskFault::DuplicateKey(self.finds.twice.take().unwrap_or_default())),
+            Err(Broken::TooDeep(_)) => Err(AskFault::TooDeep),
+            Err(Broken::Grammar(at)) => Err(AskFault::NotJson { at }),
+            Ok(()) if self.finds.not_an_object => Err(AskFault::NotAnObject),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn required_model(&mut self, body: &[u8]) -> Result<Option<String>, AskFault> {
+        let named = match self.finds.value(body, Top::Model) {
+            Some(value) => Some(value.string().filter(|m| !m.is_empty()).ok_or(AskFault::ModelNotAString)?),
+            None => None,
+        };
+        match self.model_in_path.take() {
+            Some(model) => Ok(Some(model)),
+            None if named.is_none() => Err(AskFault::NoModel),
+            None => Ok(named),
+        }
+    }
+
+    fn ask(&self, body: &[u8], model: Option<String>) -> Ask {
+        let finds = &self.finds;
+        let value = |top| finds.value(body, top).filter(|value| !value.is_null());
+        let text = |top| value(top).and_then(Raw::string);
+        let system_start = self.system_start(body);
+        Ask {
+            other_models: finds.other_models(body),
+            stream: value(Top::Stream).is_some_and(Raw::is_true),
+            tools: finds.tools.iter().filter_map(|name| string_at(body, name)).collect(),
+            user_message: finds
+                .last_user
+                .clone()
+                .and_then(|span| start_of(body, span, USER_MESSAGE_BYTES_MAX)),
+            messages: finds.messages,
+            max_tokens: value(Top::MaxCompletionTokens)
+                .or_else(|| value(Top::MaxTokens))
+                .and_then(Raw::count),
+            include_usage: value(Top::StreamOptions)
+                .and_then(|options| options.at("include_usage"))
+                .is_some_and(Raw::is_true),
+            metadata_user_id: value(Top::Metadata).and_then(|m| m.at("user_id")).and_then(Raw::string),
+            prompt_cache_key: text(Top::PromptCacheKey),
+            session_id: text(Top::SessionId),
+            previous_response_id: text(Top::PreviousResponseId),
+            user: text(Top::SafetyIdentifier).or_else(|| text(Top::User)),
+            fingerprint: self.fingerprint(body, system_start.as_deref()),
+            system_start,
+            model,
+        }
+    }
+
+    /// The first system text that is the agent's own: Claude Code's first block is an attribution that varies.
+    fn system_start(&self, body: &[u8]) -> Option<String> {
+        let Some(system) = self.finds.value(body, Top::System) else {
+            return self.finds.system.clone().and_then(|span| start_of(body, span, SYSTEM_START_BYTES_MAX));
+        };
+        if system.is_string() {
+            return start_of_text(system.bytes(), SYSTEM_START_BYTES_MAX);
+        }
+        let parts = system.at("parts").unwrap_or(system);
+        parts
+            .elements()
+            .filter_map(|part| part.at("text"))
+            .find(|text| !text.bytes().starts_with(b"\"x-anthropic-billing-header"))
+            .and_then(|text| start_of_text(text.bytes(), SYSTEM_START_BYTES_MAX))
+    }
+
+    /// Dates and counters vary from request to request, so digits of the system prompt do not count.
+    fn fingerprint(&self, body: &[u8], system: Option<&str>) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(self.dialect.name().as_bytes());
+        for run in system.unwrap_or_default().split(|c: char| c.is_ascii_digit()) {
+            hash.update(run.as_bytes());
+        }
+        if let Some(first) = self.finds.first_user.clone().and_then(|span| body.get(span)) {
+            hash.update(&first[..first.len().min(FINGERPRINT_BYTES)]);
+        }
+        hash.digest()
+    }
+}
+
+/// Bytes of the first user message that go into a fingerprint.
+const FINGERPRINT_BYTES: usize = 1024;
+
+/// Top-level values that are looked at, under one name for all languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+enum Top {
+    Model,
+    Models,
+    Stream,
+    StreamOptions,
+    Tools,
+    Functions,
+    History,
+    System,
+    MaxTokens,
+    MaxCompletionTokens,
+    Metadata,
+    PromptCacheKey,
+    PreviousResponseId,
+    SessionId,
+    User,
+    SafetyIdentifier,
+}
+
+const TOPS: usize = 16;
+
+/// How each language spells them.
+fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
+    match dialect {
+        Dialect::Messages => &[
+            ("model", Top::Model),
+            ("stream", Top::Stream),
+            ("tools", Top::Tools),
+            ("messages", Top::History),
+            ("system", Top::System),
+            ("max_tokens", Top::MaxTokens),
+            ("max_tokens_to_sample", Top::MaxCompletionTokens),
+            ("metadata", Top::Metadata),
+        ],
+        Dialect::Chat => &[
+            ("model", Top::Model),
+            ("models", Top::Models),
+            ("stream", Top::Stream),
+            ("stream_options", Top::StreamOptions),
+            ("tools", Top::Tools),
+            ("functions", Top::Functions),
+            ("messages", Top::History),
+            ("max_tokens", Top::MaxTokens),
+            ("max_completion_tokens", Top::MaxCompletionTokens),
+            ("metadata", Top::Metadata),
+            ("prompt_cache_key", Top::PromptCacheKey),
+            ("user", Top::User),
+            ("safety_identifier", Top::SafetyIdentifier),
+        ],
+    }
+}
+
+/// What the scan found: places only.
+struct Finds {
+    keys: &'static [(&'static str, Top)],
+    spans: [Option<(usize, usize)>; TOPS],
+    /// Keys seen, in any case: bit `n` for `keys[n]`.
+    seen: u32,
+    twice: Option<String>,
+    not_an_object: bool,
+    /// Which top-level value the scan is in.
+    top: Option<Top>,
+    messages: u32,
+    message: Message,
+    /// Names of declared tools, and the models that some bring.
+    tools: Vec<Range<usize>>,
+    tool_models: Vec<Range<usize>>,
+    tool: Tool,
+    first_user: Option<Range<usize>>,
+    last_user: Option<Range<usize>>,
+    system: Option<Range<usize>>,
+}
+
+/// The declared tool that the scan is in.
+#[derive(Default)]
+struct Tool {
+    key: ToolKey,
+    named: bool,
+    kind: Option<Range<usize>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum ToolKey {
+    Name,
+    /// `type`: stands in for a name where the provider runs the tool.
+    Kind,
+    Model,
+    /// `function`, `custom`: the name is one level down.
+    Body,
+    #[default]
+    Other,
+}
+
+/// The message that the scan is in.
+#[derive(Default)]
+struct Message {
+    key: MessageKey,
+    part_is_text: bool,
+    role: Role,
+    text: Option<Range<usize>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum MessageKey {
+    Role,
+    /// `content`, or `parts`.
+    Content,
+    #[default]
+    Other,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Role {
+    User,
+    /// `system`, or `developer`.
+    System,
+    #[default]
+    Other,
+}
+
+// Depths of an object's members, from the outside.
+const TOP: u32 = 1;
+const MESSAGE: u32 = 2;
+const MESSAGE_MEMBER: u32 = 3;
+const PART_MEMBER: u32 = 5;
+const TOOL: u32 = 2;
+const TOOL_MEMBER: u32 = 3;
+const TOOL_BODY_MEMBER: u32 = 4;
+
+impl Finds {
+    fn new(keys: &'static [(&'static str, Top)]) -> Self {
+        Finds {
+            keys,
+            spans: [None; TOPS],
+            seen: 0,
+            twice: None,
+            not_an_object: false,
+            top: None,
+            messages: 0,
+            message: Message::default(),
+            tools: Vec::new(),
+            tool_models: Vec::new(),
+            tool: Tool::default(),
+            first_user: None,
+            last_user: None,
+            system: None,
+        }
+    }
+
+    fn span(&self, top: Top) -> Option<Range<usize>> {
+        self.spans[top as usize].map(|(start, end)| start..end)
+    }
+
+    fn value<'a>(&self, body: &'a [u8], top: Top) -> Option<Raw<'a>> {
+        Some(Raw::cut_off(body.get(self.span(top)?)?))
+    }
+
+    /// `false` if the key has been there before.
+    fn top_key(&mut self, written: &[u8]) -> bool {
+        self.top = None;
+        let key = if written.contains(&b'\\') { unescape(written) } else { None };
+        let key = key.as_ref().map_or(written, |key| key.as_bytes());
+        let Some(n) = self.keys.iter().position(|(name, _)| name.as_bytes().eq_ignore_ascii_case(key)) else {
+            return true;
+        };
+        let (name, top) = self.keys[n];
+        if self.seen & (1 << n) != 0 {
+            self.twice = Some(name.into());
+            return false;
+        }
+        self.seen |= 1 << n;
+        // Another spelling is nobody's key to us, but some parsers behind us would take it.
+        self.top = (name.as_bytes() == key).then_some(top);
+        true
+    }
+
+    fn message_ends(&mut self) {
+        self.messages = self.messages.saturating_add(1);
+        let message = std::mem::take(&mut self.message);
+        let Some(text) = message.text else { return };
+        match message.role {
+            Role::User => {
+                self.first_user.get_or_insert_with(|| text.clone());
+                self.last_user = Some(text);
+            }
+            Role::System => {
+                self.system.get_or_insert(text);
+            }
+            Role::Other => {}
+        }
+    }
+
+    fn message_member(&mut self, body: &[u8], span: Range<usize>) {
+        match self.message.key {
+            MessageKey::Role => {
+                self.message.role = match &body[span] {
+                    b"\"user\"" => Role::User,
+                    b"\"system\"" | b"\"developer\"" => Role::System,
+                    _ => Role::Other,
+                }
+            }
+            MessageKey::Content if body[span.start] == b'"' => self.message.text = Some(span),
+            _ => {}
+        }
+    }
+
+    /// The last text of a message is what was typed: agents put their reminders and contexts before it.
+    fn part_member(&mut self, body: &[u8], span: Range<usize>) {
+        let text = &body[span.clone()];
+        let is_text = self.message.part_is_text && self.message.key == MessageKey::Content;
+        if is_text && text.first() == Some(&b'"') && !text.starts_with(b"\"<system-reminder>") {
+            self.message.text = Some(span);
+        }
+    }
+}
+
+impl Finds {
+    #[inline]
+    fn message_key(&mut self, key: &[u8], depth: u32) {
+        match depth {
+            MESSAGE_MEMBER => {
+                self.message.key = match key {
+                    b"role" => MessageKey::Role,
+                    b"content" | b"parts" => MessageKey::Content,
+                    _ => MessageKey::Other,
+                }
+            }
+            PART_MEMBER => self.message.part_is_text = key == b"text",
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn message_value(&mut self, body: &[u8], depth: u32, span: Range<usize>) {
+        match depth {
+            MESSAGE => self.message_ends(),
+            MESSAGE_MEMBER => self.message_member(body, span),
+            PART_MEMBER => self.part_member(body, span),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn tool_key(&mut self, key: &[u8], depth: u32) {
+        match (depth, self.tool.key) {
+            (TOOL_MEMBER, _) => {
+                self.tool.key = match key {
+                    b"name" => ToolKey::Name,
+                    b"type" => ToolKey::Kind,
+                    b"model" => ToolKey::Model,
+                    b"function" | b"custom" => ToolKey::Body,
+                    _ => ToolKey::Other,
+                }
+            }
+            (TOOL_BODY_MEMBER, ToolKey::Body) if key == b"name" => self.tool.key = ToolKey::Name,
+            // The next member of the tool sets it anew.
+            (TOOL_BODY_MEMBER, ToolKey::Name) => self.tool.key = ToolKey::Body,
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn tool_value(&mut self, depth: u32, span: Range<usize>) {
+        match (depth, self.tool.key) {
+            (TOOL, _) => {
+                let tool = std::mem::take(&mut self.tool);
+                if !tool.named {
+                    self.tools.extend(tool.kind);
+                }
+            }
+            (TOOL_MEMBER | TOOL_BODY_MEMBER, ToolKey::Name) if !self.tool.named => {
+                self.tool.named = true;
+                self.tools.push(span);
+            }
+            (TOOL_MEMBER, ToolKey::Kind) => self.tool.kind = Some(span),
+            (TOOL_MEMBER, ToolKey::Model) => self.tool_models.push(span),
+            _ => {}
+        }
+    }
+
+    /// Models beyond `model` that the provider may run: fallbacks, and tools that bring a model of their own.
+    fn other_models(&self, body: &[u8]) -> Vec<String> {
+        let listed =
+            self.value(body, Top::Models).into_iter().flat_map(Raw::elements).filter_map(Raw::string);
+        listed.chain(self.tool_models.iter().filter_map(|model| string_at(body, model))).collect()
+    }
+}
+
+impl Watch for Finds {
+    #[inline]
+    fn depth(&self) -> u32 {
+        match self.top {
+            Some(Top::History) => PART_MEMBER,
+            Some(Top::Tools | Top::Functions) => TOOL_BODY_MEMBER,
+            _ => TOP,
+        }
+    }
+
+    #[inline]
+    fn key(&mut self, body: &[u8], depth: u32, key: Range<usize>) -> bool {
+        let key = &body[key];
+        if depth == TOP {
+            return self.top_key(key);
+        }
+        if self.top == Some(Top::History) {
+            self.message_key(key, depth)
+        } else {
+            self.tool_key(key, depth)
+        }
+        true
+    }
+
+    #[inline]
+    fn open(&mut self, body: &[u8], depth: u32, at: usize) {
+        if depth == 0 {
+            self.not_an_object = body[at] != b'{';
+        }
+    }
+
+    #[inline]
+    fn value(&mut self, body: &[u8], depth: u32, span: Range<usize>) {
+        match (depth, self.top) {
+            (0, _) => self.not_an_object = body[span.start] != b'{',
+            (TOP, Some(top)) => {
+                self.top = None;
+                // A history that is a plain string is one user message.
+                if top == Top::History && body[span.start] == b'"' {
+                    self.messages = 1;
+                    self.first_user = Some(span.clone());
+                    self.last_user = Some(span.clone());
+                }
+                self.spans[top as usize] = Some((span.start, span.end));
+            }
+            (_, Some(Top::History)) => self.message_value(body, depth, span),
+            (_, Some(Top::Tools | Top::Functions)) => self.tool_value(depth, span),
+            _ => {}
+        }
+    }
+}
+
+fn start_of(body: &[u8], span: Range<usize>, bytes_max: usize) -> Option<String> {
+    start_of_text(body.get(span)?, bytes_max)
+}
+
+/// The beginning of a JSON string that is given with its quotes.
+fn start_of_text(text: &[u8], bytes_max: usize) -> Option<String> {
+    unescape_start(text.strip_prefix(b"\"")?.strip_suffix(b"\"")?, bytes_max)
+}
+
+fn string_at(body: &[u8], span: &Range<usize>) -> Option<String> {
+    Raw::cut_off(body.get(span.clone())?).string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(dialect: Dialect, body: &str) -> Result<Ask, AskFault> {
+        let body = body.as_bytes();
+        let whole = AskReader::new(dialect).finish(body);
+        for step in [1, 63, 64, 65] {
+            let mut reader = AskReader::new(dialect);
+            let advanced =
+                (0..body.len()).step_by(step).try_for_each(|end| reader.advance(&body[..end]).map(drop));
+            assert_eq!(advanced.and_then(|()| reader.finish(body)), whole, "by {step}");
+        }
+        whole
+    }
+
+    const MESSAGES: &str = r#"{
+        "max_tokens": 32000, "stream": true,
+        "system": [{"type":"text","text":"x-anthropic-billing-header: cc_version=2.1"},
+                   {"type":"text","text":"You are Claude Code, ü"}],
+        "metadata": {"user_id": "{\"session_id\":\"s1\"}"},
+        "messages": [
+            {"role": "user", "content": "first"},
+            {"role": "assistant", "content": [{"type":"text","text":"no"}, {"type":"tool_use","input":{"text":"x"}}]},
+            {"content": [{"type":"text","text":"last \"one\""},
+                         {"type":"text","text":"<system-reminder>never mind</system-reminder>"}], "role": "user"},
+            {"role": "user", "content": [{"type":"tool_result","content":[{"type":"text","text":"deep"}]}]}
+        ],
+        "tools": [{"name":"Bash","input_schema":{"type":"object","properties":{"name":{"type":"string"}}}},
+                  {"type":"advisor_20260301","name":"advisor","model":"claude-opus-4-8"},
+                  {"type":"web_search_20250305"}],
+        "mod\u0065l": "claude-sonnet-5"
+    }"#;
+
+    #[test]
+    fn a_messages_body() {
+        let ask = read(Dialect::Messages, MESSAGES).unwrap();
+        assert_eq!(ask.model.as_deref(), Some("claude-sonnet-5"));
+        assert_eq!(ask.other_models, ["claude-opus-4-8"]);
+        assert_eq!(ask.tools, ["Bash", "advisor", "web_search_20250305"]);
+        assert_eq!(ask.user_message.as_deref(), Some("last \"one\""));
+        assert_eq!(ask.system_start.as_deref(), Some("You are Claude Code, ü"));
+        assert_eq!((ask.messages, ask.max_tokens, ask.stream), (4, Some(32000), true));
+        assert_eq!(ask.metadata_user_id.as_deref(), Some(r#"{"session_id":"s1"}"#));
+    }
+
+    #[test]
+    fn a_chat_body() {
+        let ask = read(
+            Dialect::Chat,
+            r#"{"model":"openai/gpt-5","models":["a/b","c/d"],"stream":true,"stream_options":{"include_usage":true},
+            "messages":[{"role":"developer","content":"Be brief."},{"role":"user","content":"hi"}],
+            "tools":[{"type":"function","function":{"name":"f"}},{"type":"custom","custom":{"name":"c"}}],
+            "functions":[{"name":"old"}],"max_completion_tokens":7,"prompt_cache_key":"k","user":"u"}"#,
+        )
+        .unwrap();
+        assert_eq!(ask.other_models, ["a/b", "c/d"]);
+        assert_eq!(ask.tools, ["f", "c", "old"]);
+        assert_eq!(ask.system_start.as_deref(), Some("Be brief."));
+        assert_eq!(ask.user_message.as_deref(), Some("hi"));
+        assert!(ask.include_usage && ask.stream);
+        assert_eq!((ask.messages, ask.max_tokens), (2, Some(7)));
+        assert_eq!((ask.prompt_cache_key.as_deref(), ask.user.as_deref()), (Some("k"), Some("u")));
+    }
+
+    #[test]
+    fn the_model_is_known_as_soon_as_it_has_passed() {
+        let body = format!(r#"{{"a":"{}","model":"m","b":"{}"}}"#, "x".repeat(500), "y".repeat(500));
+        let body = body.as_bytes();
+        let mut reader = AskReader::new(Dialect::Chat);
+        assert_eq!(reader.advance(&body[..500]), Ok(false));
+        assert_eq!(reader.model(body), None);
+        assert_eq!(reader.advance(&body[..640]), Ok(true));
+        assert_eq!(reader.model(body).as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn bodies_that_could_be_read_in_two_ways_are_refused() {
+        let duplicate = |key: &str| Err(AskFault::DuplicateKey(key.into()));
+        for (body, fault) in [
+            (r#"{"model":"a","model":"b"}"#, duplicate("model")),
+            (r#"{"model":"a","m\u006fdel":"b"}"#, duplicate("model")),
+            (r#"{"model":"a","Model":"b"}"#, duplicate("model")),
+            (r#"{"model":"a","tools":[],"x":1,"tools":[]}"#, duplicate("tools")),
+            (r#"{"MODEL":"a"}"#, Err(AskFault::NoModel)),
+            (r#"{"messages":[{"model":"a"}]}"#, Err(AskFault::NoModel)),
+            (r#"{"model":1}"#, Err(AskFault::ModelNotAString)),
+            (r#"{"model":null}"#, Err(AskFault::ModelNotAString)),
+            (r#"{"model":""}"#, Err(AskFault::ModelNotAString)),
+            (r#"{"model":"\q"}"#, Err(AskFault::ModelNotAString)),
+            (r#"["model"]"#, Err(AskFault::NotAnObject)),
+            (r#""model""#, Err(AskFault::NotAnObject)),
+            (r#"{"model":"a"} {}"#, Err(AskFault::NotJson { at: 14 })),
+            (r#"{"model":"a""#, Err(AskFault::NotJson { at: 12 })),
+            ("", Err(AskFault::NotJson { at: 0 })),
+        ] {
+            assert_eq!(read(Dialect::Chat, body), fault, "{body}");
+        }
+        let deep = format!(r#"{{"model":"a","x":{}"#, "[".repeat(200));
+        assert_eq!(read(Dialect::Chat, &deep), Err(AskFault::TooDeep));
+        // Twice elsewhere is not ours to judge.
+        assert!(read(Dialect::Chat, r#"{"model":"a","x":1,"x":2,"y":{"model":1,"model":2}}"#).is_ok());
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_left_alone_unless_it_is_read() {
+        let body =
+            b"{\"x\":\"\xff\",\"model\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}";
+        let ask = AskReader::new(Dialect::Chat).finish(body).unwrap();
+        assert_eq!((ask.messages, ask.user_message), (1, None));
+        let fault = AskReader::new(Dialect::Chat).finish(b"{\"model\":\"\xff\"}");
+        assert_eq!(fault, Err(AskFault::ModelNotAString));
+    }
+
+    #[test]
+    fn a_fingerprint_outlives_dates_and_later_messages() {
+        let of = |date: &str, tail: &str| {
+            let body = format!(
+                r#"{{"model":"m","messages":[{{"role":"system","content":"Today is {date}."}},
+                {{"role":"user","content":"fix it"}}{tail}]}}"#
+            );
+            read(Dialect::Chat, &body).unwrap().fingerprint
+        };
+        let later = r#",{"role":"user","content":"more"}"#;
+        assert_eq!(of("2026-11-20", ""), of("2026-11-21", later));
+    }
+}

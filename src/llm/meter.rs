@@ -1,8 +1,22 @@
 //! The meter: fed views of passing response bytes, yields a [`Reading`]. It only ever looks.
+//!
+//! ```text
+//!   body bytes ─▶ content coding ─▶ framing ─▶ events like the last silent one ─▶ counted, skipped
+//!                 (side copy)        │   └───▶ the others ─▶ dialect::Reader ─▶ Reading
+//!                                    └ decided by content type and first byte, not by what was asked for
+//! ```
+//!
+//! Deliberately absent: failure. A meter that cannot go on says why in the reading; the bytes pass all the same.
 
 use serde::{Deserialize, Serialize};
 
+use super::dialect::{Dialect, Effect, Endpoint, Reader};
+use super::likeness::Likenesses;
 use super::usage::Usage;
+use crate::wire::decode::Decoder;
+use crate::wire::head::Fields;
+use crate::wire::json::Raw;
+use crate::wire::sse::Splitter;
 
 /// One tool call in a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,4 +72,212 @@ pub struct Reading {
     /// Why metering gave up, if it did. The bytes passed all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_metered: Option<String>,
+}
+
+/// Longest event or JSON body that is held for reading.
+pub const HELD_BYTES_MAX: usize = 16 << 20;
+
+/// Reads one response as it passes. Small until something has to be held.
+pub struct Meter {
+    reader: Reader,
+    framing: Framing,
+    decoder: Option<Box<Decoder>>,
+    likenesses: Likenesses,
+    events: u64,
+    unreadable_events: u64,
+    status: u16,
+    /// The head promised an event stream.
+    stream_declared: bool,
+    not_metered: Option<&'static str>,
+}
+
+/// How the body is cut into pieces that can be read.
+#[derive(Debug)]
+enum Framing {
+    /// Nothing but white space has come.
+    Undecided,
+    /// An event stream.
+    Sse(Splitter),
+    /// One JSON value, held whole.
+    Json(Vec<u8>),
+    /// Nothing that can be read (sound, images, a web page).
+    Opaque,
+}
+
+impl Meter {
+    /// A meter for the response whose head this is.
+    #[must_use]
+    pub fn new(dialect: Dialect, endpoint: Endpoint, status: u16, fields: &Fields) -> Self {
+        let (decoder, not_metered) = match Decoder::new(fields.all("content-encoding")) {
+            Ok(decoder) => (decoder.map(Box::new), None),
+            Err(fault) => (None, Some(fault.reason())),
+        };
+        let framing = match endpoint {
+            Endpoint::Speech if status < 400 => Framing::Opaque,
+            _ => Framing::Undecided,
+        };
+        Meter {
+            reader: Reader::new(dialect),
+            framing,
+            decoder,
+            likenesses: Likenesses::default(),
+            events: 0,
+            unreadable_events: 0,
+            status,
+            stream_declared: fields.text("content-type").is_some_and(|t| t.starts_with("text/event-stream")),
+            not_metered,
+        }
+    }
+
+    /// Body bytes as they pass, without transfer coding, in any split.
+    pub fn feed(&mut self, data: &[u8]) {
+        if self.not_metered.is_some() {
+            return;
+        }
+        let Some(mut decoder) = self.decoder.take() else { return self.plain(data) };
+        if let Err(fault) = decoder.feed(data, &mut |text| self.plain(text)) {
+            self.give_up(fault.reason());
+        }
+        if self.not_metered.is_none() {
+            self.decoder = Some(decoder);
+        }
+    }
+
+    /// The end of the body, clean or not: everything that was read.
+    #[must_use]
+    pub fn finish(mut self) -> Reading {
+        let mut pending = false;
+        let silent_stream = matches!(self.framing, Framing::Undecided) && self.stream_declared;
+        let stream = matches!(self.framing, Framing::Sse(_)) || silent_stream;
+        match std::mem::replace(&mut self.framing, Framing::Opaque) {
+            Framing::Sse(splitter) => pending = self.finish_stream(splitter),
+            Framing::Json(body) => self.finish_json(&body),
+            // Nothing came: that is all of a body, but a stream has an end of its own.
+            Framing::Undecided => self.reader.draft_mut().complete = !self.stream_declared,
+            Framing::Opaque => self.reader.draft_mut().complete = self.not_metered.is_none(),
+        }
+        let mut reading = self.reader.finish();
+        reading.stream = stream;
+        reading.pending_at_eof = pending;
+        reading.not_metered = self.not_metered.map(String::from);
+        if reading.not_metered.is_none()
+            && self.unreadable_events > 0
+            && self.unreadable_events == self.events
+        {
+            reading.not_metered = Some("no event could be read".into());
+        }
+        reading
+    }
+
+    /// Events seen so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether the dialect's terminal marker has passed.
+    #[must_use]
+    pub fn saw_terminal(&self) -> bool {
+        self.reader.saw_terminal()
+    }
+
+    /// Bytes held beyond the meter itself.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let framing = match &self.framing {
+            Framing::Sse(splitter) => splitter.held_bytes(),
+            Framing::Json(body) => body.capacity(),
+            Framing::Undecided | Framing::Opaque => 0,
+        };
+        let decoder = self.decoder.as_ref().map_or(0, |decoder| decoder.held_bytes());
+        framing + decoder + self.likenesses.held_bytes()
+    }
+
+    fn give_up(&mut self, reason: &'static str) {
+        self.not_metered = Some(reason);
+        self.framing = Framing::Opaque;
+        self.decoder = None;
+    }
+
+    fn plain(&mut self, text: &[u8]) {
+        match &mut self.framing {
+            Framing::Sse(_) => self.stream(text),
+            Framing::Json(body) if body.len() + text.len() <= HELD_BYTES_MAX => body.extend_from_slice(text),
+            Framing::Json(_) => self.give_up("body too long to be read"),
+            Framing::Undecided => self.decide(text),
+            Framing::Opaque => {}
+        }
+    }
+
+    /// The first byte that is not white space decides: providers answer a request for a stream with a JSON error, and
+    /// some send either under the other's content type. A byte order mark belongs to whichever it is.
+    fn decide(&mut self, text: &[u8]) {
+        let Some(first) = text.iter().find(|b| !b.is_ascii_whitespace()) else { return };
+        self.framing = match first {
+            b'{' | b'[' => Framing::Json(Vec::new()),
+            // `data`, `event`, `id`, `retry`, a comment, a byte order mark.
+            b'd' | b'e' | b'i' | b'r' | b':' | 0xEF => Framing::Sse(Splitter::new(HELD_BYTES_MAX)),
+            _ => Framing::Opaque,
+        };
+        self.plain(text);
+    }
+
+    fn stream(&mut self, block: &[u8]) {
+        let Framing::Sse(splitter) = &mut self.framing else { return };
+        let mut at = 0;
+        loop {
+            let whole = splitter.at_boundary();
+            if whole {
+                let (bytes, events) = self.likenesses.skip(&block[at..]);
+                at += bytes;
+                self.events += events;
+                if at == block.len() {
+                    return;
+                }
+            }
+            let start = at;
+            let effect = match splitter.next(block, &mut at) {
+                Ok(Some(event)) => self.reader.event(event.name, event.data),
+                Ok(None) => return,
+                Err(_) => return self.give_up("event too long to be read"),
+            };
+            self.events += 1;
+            match effect {
+                Effect::Silent if whole && splitter.at_boundary() => {
+                    self.likenesses.learn(&block[start..at], self.reader.unread());
+                }
+                Effect::Silent | Effect::Read => {}
+                Effect::Unreadable => self.unreadable_events += 1,
+            }
+        }
+    }
+
+    /// Whether the stream ended within an event. A terminal marker counts if its line is whole.
+    fn finish_stream(&mut self, mut splitter: Splitter) -> bool {
+        let complete = self.reader.saw_terminal();
+        let Some((event, lines_whole)) = splitter.finish() else { return false };
+        self.events += 1;
+        if self.reader.event(event.name, event.data) == Effect::Unreadable {
+            self.unreadable_events += 1;
+        }
+        self.reader.draft_mut().complete &= complete || lines_whole;
+        true
+    }
+
+    fn finish_json(&mut self, body: &[u8]) {
+        let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        match Raw::whole(text) {
+            Some(value) => self.reader.body(value),
+            None => {
+                // Cut off, or broken: what stands before that is still true.
+                self.reader.body(Raw::cut_off(text));
+                self.reader.draft_mut().complete = false;
+            }
+        }
+        let draft = self.reader.draft_mut();
+        if self.status >= 400 && draft.error.is_none() {
+            // Some vendors' errors have a form of their own: keep whatever came.
+            draft.error = Raw::whole(text).and_then(Raw::value);
+        }
+    }
 }

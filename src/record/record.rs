@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Wall;
 use crate::base::id::ExchangeId;
+pub use crate::llm::agent::Caller;
 use crate::llm::ask::Ask;
 use crate::llm::dialect::Dialect;
 use crate::llm::meter::Reading;
@@ -70,26 +71,6 @@ pub struct Who {
     pub source: String,
     /// Address of the client's connection.
     pub peer: String,
-}
-
-/// Which program called, and which of its sessions the exchange belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Caller {
-    /// Agent program, as in the table of `llm/agent.rs` (`claude-code`, `codex`, …); empty when unknown.
-    pub agent: String,
-    /// Its version, as it said it.
-    pub agent_version: String,
-    /// Session id as the client gave it, or derived; empty when there is none.
-    pub session: String,
-    /// How the session was found (`header`, `metadata`, `cache_key`, `fingerprint`, …).
-    pub session_by: String,
-    /// Sub-agent id, where the client names one.
-    pub sub_agent: String,
-    /// Parent session or agent, where the client names one.
-    pub parent: String,
-    /// Whether the exchange is a turn of the conversation (side requests, probes and counting calls are not).
-    pub turn: bool,
 }
 
 /// When things happened: `accepted` on the calendar, all else microseconds after it.
@@ -194,6 +175,9 @@ pub struct Record {
     /// What the response said.
     #[serde(flatten)]
     pub reading: Reading,
+    /// Rules that changed what was sent, where any did (`model`, …).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub altered: Vec<String>,
     /// What went wrong, if anything did.
     pub fault: Option<FaultNote>,
     /// Body sizes.

@@ -1,0 +1,306 @@
+//! OpenAI Chat Completions and everything compatible with it.
+//!
+//! Chunks come as `data:` lines without names and end with `[DONE]`, which some vendors never send. The finish reason
+//! comes *before* the usage, and usage is cumulative wherever it is repeated: the last object wins as a whole.
+//!
+//! What vendors do differently stands in the tables at the foot, a row each; the code above them knows no vendor.
+
+use serde_json::Value;
+
+use super::{Draft, Effect, count_in, error_in, with_uncached};
+use crate::llm::likeness::Unread;
+use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::usage::Usage;
+use crate::wire::json::Raw;
+
+/// Text and padding are the client's business; `p` is Mistral's padding.
+pub(crate) const UNREAD: Unread = Unread {
+    texts: &["content", "text", "reasoning_content", "reasoning", "refusal", "obfuscation", "p"],
+    numbers: &[],
+};
+
+/// Reads one response.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) draft: Draft,
+    /// Last usage object, as written.
+    usage: Vec<u8>,
+    /// Choice and call index of each tool call in `draft.tools`.
+    calls: Vec<(u64, Option<u64>)>,
+    /// Finish reason of each choice, by index.
+    stops: Vec<Option<String>>,
+}
+
+/// Choices that are told apart; more than any API allows.
+const CHOICES_MAX: usize = 128;
+
+impl Reader {
+    pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
+        if data.trim_ascii() == b"[DONE]" {
+            self.draft.complete = true;
+            return Effect::Read;
+        }
+        let Some(chunk) = Raw::whole(data) else { return Effect::Unreadable };
+        let changed = self.object(chunk);
+        if name == b"error" && self.draft.error.is_none() {
+            self.draft.error = chunk.value();
+        }
+        if changed || name == b"error" { Effect::Read } else { Effect::Silent }
+    }
+
+    pub(crate) fn body(&mut self, body: Raw<'_>) {
+        self.draft.complete = true;
+        self.draft.error = error_in(body);
+        self.object(body);
+    }
+
+    pub(crate) fn finish(mut self) -> Reading {
+        let stops: Vec<String> = self.stops.drain(..).flatten().collect();
+        self.draft.stop = stops.first().cloned();
+        let mut reading = self.draft.reading();
+        if stops.len() > 1 {
+            reading.stop_reasons = stops;
+        }
+        if let Some(usage) = Raw::whole(&self.usage).and_then(Raw::value) {
+            reading.usage = normal(&usage);
+            reading.wire_usage = Some(usage);
+        }
+        reading
+    }
+
+    /// A chunk or a whole body; whether it changed anything.
+    fn object(&mut self, object: Raw<'_>) -> bool {
+        let mut changed = false;
+        let mut usage = None;
+        for (key, value) in object.members().filter(|(_, value)| !value.is_null()) {
+            match key.written() {
+                b"id" if self.draft.id.is_none() => {
+                    Draft::first(&mut self.draft.id, value);
+                    changed = true;
+                }
+                b"model" if self.draft.model.is_none() => {
+                    Draft::first(&mut self.draft.model, value);
+                    changed = true;
+                }
+                b"choices" => {
+                    for choice in value.elements() {
+                        changed |= self.choice(choice, &mut usage);
+                    }
+                }
+                b"error" => {
+                    self.draft.error = value.value();
+                    changed = true;
+                }
+                name => consider(&mut usage, USAGE_AT_TOP, name, value),
+            }
+        }
+        if let Some((_, found)) = usage {
+            self.usage.clear();
+            self.usage.extend_from_slice(found.bytes());
+            changed = true;
+        }
+        changed
+    }
+
+    fn choice<'a>(&mut self, choice: Raw<'a>, usage: &mut Option<(usize, Raw<'a>)>) -> bool {
+        let mut changed = false;
+        let (mut index, mut reason, mut delta, mut message) = (0, None, None, None);
+        for (key, value) in choice.members().filter(|(_, value)| !value.is_null()) {
+            match key.written() {
+                b"index" => index = value.count().unwrap_or(0),
+                b"finish_reason" => reason = value.string(),
+                b"delta" => delta = Some(value),
+                b"message" => message = Some(value),
+                name => consider(usage, USAGE_IN_CHOICE, name, value),
+            }
+        }
+        if let Some(reason) = reason {
+            self.stop(index, reason);
+            changed = true;
+        }
+        // Perplexity sends both in a chunk: the delta is what is new.
+        let Some(message) = delta.or(message) else { return changed };
+        for (key, value) in message.members() {
+            match key.written() {
+                b"tool_calls" => {
+                    for call in value.elements() {
+                        self.call(index, call);
+                        changed = true;
+                    }
+                }
+                b"function_call" if value.is_object() => {
+                    self.function_call(index, value);
+                    changed = true;
+                }
+                _ => {}
+            }
+        }
+        changed
+    }
+
+    fn stop(&mut self, index: u64, reason: String) {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        if index < CHOICES_MAX {
+            self.stops.resize(self.stops.len().max(index + 1), None);
+            self.stops[index] = Some(reason);
+        }
+    }
+
+    /// A whole call, or a fragment of one: only the first fragment has id and name.
+    fn call(&mut self, choice: u64, call: Raw<'_>) {
+        let id = call.at("id").and_then(Raw::string).unwrap_or_default();
+        let kind = call.at("type").and_then(Raw::string).filter(|kind| !kind.is_empty());
+        let body = CALL_BODIES.iter().find_map(|(member, input)| Some((call.at(member)?, *input)));
+        let name = body.and_then(|(body, _)| body.at("name")).and_then(Raw::string).unwrap_or_default();
+        let index = call.at("index").and_then(Raw::count);
+        let slot = self.slot(choice, index, &id, &name).unwrap_or_else(|| {
+            self.calls.push((choice, index));
+            self.draft.tools.push(ToolUse::default());
+            self.calls.len() - 1
+        });
+        let tool = &mut self.draft.tools[slot];
+        for (held, new) in [(&mut tool.name, name), (&mut tool.id, id)] {
+            if held.is_empty() {
+                *held = new;
+            }
+        }
+        if tool.kind.is_empty() {
+            tool.kind = kind.unwrap_or_else(|| "function".into());
+        }
+        if let Some(part) = body.and_then(|(body, input)| body.at(input)) {
+            push_arguments(&mut tool.arguments, part);
+        }
+    }
+
+    /// The call that a fragment belongs to. Where vendors number every call 0, or none, a new id with a name begins a
+    /// new call.
+    fn slot(&self, choice: u64, index: Option<u64>, id: &str, name: &str) -> Option<usize> {
+        let same = |key: &(u64, Option<u64>)| key.0 == choice && (index.is_none() || key.1 == index);
+        let slot = self.calls.iter().rposition(same)?;
+        let held = &self.draft.tools[slot];
+        let begins = !name.is_empty() && !id.is_empty() && !held.id.is_empty() && held.id != id;
+        (!begins).then_some(slot)
+    }
+
+    /// The legacy form, one per choice and without an id.
+    fn function_call(&mut self, choice: u64, call: Raw<'_>) {
+        let key = (choice, Some(u64::MAX));
+        let slot = self.calls.iter().position(|k| *k == key).unwrap_or_else(|| {
+            self.calls.push(key);
+            self.draft.tools.push(ToolUse { kind: "function_call".into(), ..ToolUse::default() });
+            self.calls.len() - 1
+        });
+        let tool = &mut self.draft.tools[slot];
+        if tool.name.is_empty() {
+            tool.name = call.at("name").and_then(Raw::string).unwrap_or_default();
+        }
+        if let Some(part) = call.at("arguments") {
+            push_arguments(&mut tool.arguments, part);
+        }
+    }
+}
+
+/// Arguments are text that holds JSON; some vendors send the JSON itself.
+fn push_arguments(held: &mut String, part: Raw<'_>) {
+    if part.is_string() {
+        held.push_str(&part.text().unwrap_or_default());
+    } else {
+        held.push_str(&String::from_utf8_lossy(part.bytes()));
+    }
+}
+
+/// The normal form of an OpenAI usage object: its prompt includes what was read from and written to a cache.
+pub(crate) fn normal(usage: &Value) -> Usage {
+    let prompt = count_in(usage, PROMPT);
+    let completion = count_in(usage, COMPLETION);
+    let reasoning = count_in(usage, REASONING).unwrap_or(0);
+    let audio_in = count_in(usage, AUDIO_IN);
+    let total = count_in(usage, &["total_tokens"]);
+    with_uncached(Usage {
+        input_tokens: with_excluded(prompt, completion, total, audio_in.unwrap_or(0)),
+        output_tokens: with_excluded(completion, prompt, total, reasoning),
+        cache_read_tokens: Some(count_in(usage, CACHE_READ).unwrap_or(0)),
+        cache_write_tokens: Some(count_in(usage, CACHE_WRITE).unwrap_or(0)),
+        reasoning_tokens: Some(reasoning),
+        audio_input_tokens: audio_in,
+        audio_output_tokens: count_in(usage, &["completion_tokens_details.audio_tokens"]),
+        ..Usage::default()
+    })
+}
+
+/// xAI leaves reasoning out of the completion, Mistral leaves audio out of the prompt. The total tells: it is the sum
+/// of all three then, and of two elsewhere.
+fn with_excluded(count: Option<u64>, other: Option<u64>, total: Option<u64>, part: u64) -> Option<u64> {
+    let count = count?;
+    let both = count.saturating_add(other.unwrap_or(0));
+    let excluded = part > 0 && total == Some(both.saturating_add(part));
+    Some(if excluded { count.saturating_add(part) } else { count })
+}
+
+/// A member that may hold the usage: its name, the member inside that does (if it is not itself), and its rank; of
+/// several in one chunk the lowest counts.
+type UsagePlace = (&'static str, Option<&'static str>, usize);
+
+/// Keep the value if it is usage from a better place than the one found so far.
+fn consider<'a>(found: &mut Option<(usize, Raw<'a>)>, places: &[UsagePlace], name: &[u8], value: Raw<'a>) {
+    let Some((_, inside, rank)) = places.iter().find(|place| place.0.as_bytes() == name) else { return };
+    let usage = inside.map_or(Some(value), |inside| value.at(inside)).filter(|usage| usage.is_object());
+    if let Some(usage) = usage.filter(|_| found.is_none_or(|(best, _)| rank < &best)) {
+        *found = Some((*rank, usage));
+    }
+}
+
+const USAGE_AT_TOP: &[UsagePlace] = &[
+    // OpenAI (a chunk of its own, asked for), Azure, Mistral, DeepSeek, Together, OpenRouter, Vercel, GPUStack (with the
+    // finish reason, unasked), Perplexity and vLLM's continuous_usage_stats (in every chunk).
+    ("usage", None, 0),
+    // Groq, beside or instead of the above; never to be added to it.
+    ("x_groq", Some("usage"), 1),
+];
+
+const USAGE_IN_CHOICE: &[UsagePlace] = &[
+    // Moonshot.
+    ("usage", None, 2),
+];
+
+/// Where a call keeps its name, and under which name its arguments stand there.
+const CALL_BODIES: &[(&str, &str)] = &[
+    ("function", "arguments"),
+    // Custom tools take free text.
+    ("custom", "input"),
+];
+
+const PROMPT: &[&str] = &["prompt_tokens", "input_tokens"];
+const COMPLETION: &[&str] = &["completion_tokens", "output_tokens"];
+
+const CACHE_READ: &[&str] = &[
+    "prompt_tokens_details.cached_tokens",
+    // DeepSeek, older models.
+    "prompt_cache_hit_tokens",
+    // Moonshot.
+    "cached_tokens",
+    // Mistral.
+    "num_cached_tokens",
+    // Claude behind compatible gateways.
+    "cache_read_input_tokens",
+];
+
+const CACHE_WRITE: &[&str] = &[
+    // OpenAI since gpt-5.6, OpenRouter.
+    "prompt_tokens_details.cache_write_tokens",
+    "cache_write_tokens",
+    // Vercel's gateway.
+    "cache_creation_input_tokens",
+];
+
+const REASONING: &[&str] = &[
+    "completion_tokens_details.reasoning_tokens",
+    // Perplexity's research models.
+    "reasoning_tokens",
+];
+
+const AUDIO_IN: &[&str] = &[
+    "prompt_tokens_details.audio_tokens",
+    // Azure AI models.
+    "audio_prompt_tokens",
+];

@@ -1,0 +1,246 @@
+//! Anthropic Messages: the API itself, Claude on Vertex, and what Bedrock wraps; also the legacy Text Completions.
+//!
+//! ```text
+//!   message_start ─▶ ( content_block_start ─▶ content_block_delta* ─▶ content_block_stop )* ─▶ message_delta ─▶ message_stop
+//!                      `ping` anywhere; `error` ends it at any point, without message_stop
+//! ```
+//!
+//! Usage is cumulative: each field that `message_delta` carries overrides what `message_start` said. With server tools
+//! the later number is a hundred times the earlier one.
+
+use serde_json::{Map, Value, json};
+
+use super::{Draft, Effect, count_at, count_in, error_in, with_uncached};
+use crate::llm::likeness::Unread;
+use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::usage::Usage;
+use crate::wire::json::Raw;
+
+/// Text, thinking and its signature are the client's business.
+pub(crate) const UNREAD: Unread =
+    Unread { texts: &["text", "thinking", "signature", "completion", "cited_text"], numbers: &[] };
+
+/// Reads one response.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) draft: Draft,
+    usage: Map<String, Value>,
+    /// Block index of each tool call in `draft.tools`.
+    blocks: Vec<u64>,
+    /// The reply of `count_tokens`.
+    counted: Option<u64>,
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
+        let Some(event) = Raw::whole(data) else { return Effect::Unreadable };
+        // By all accounts the first member, so that this looks no further.
+        let kind = event.at("type").and_then(Raw::text);
+        // The event's name equals its type; some proxies drop one or the other.
+        let kind = kind.as_deref().unwrap_or_else(|| std::str::from_utf8(name).unwrap_or_default());
+        match kind {
+            "content_block_delta" => return self.block_delta(event),
+            "content_block_start" => self.block_start(event),
+            "message_start" => self.start(event),
+            "message_delta" => self.delta(event),
+            "message_stop" => self.draft.complete = true,
+            "error" => self.draft.error = error_in(event).or_else(|| event.value()),
+            "completion" => return self.completion(event),
+            "ping" | "content_block_stop" => return Effect::Silent,
+            _ => {}
+        }
+        Effect::Read
+    }
+
+    pub(crate) fn body(&mut self, body: Raw<'_>) {
+        self.draft.complete = true;
+        self.draft.error = error_in(body);
+        let content = body.at("content").into_iter().flat_map(Raw::elements);
+        for block in content {
+            self.tool(block, |input| String::from_utf8_lossy(input.bytes()).into_owned());
+        }
+        self.message(body);
+        self.counted = body.at("input_tokens").and_then(Raw::count);
+        self.completion(body);
+    }
+
+    pub(crate) fn finish(self) -> Reading {
+        let mut reading = self.draft.reading();
+        if let Some(counted) = self.counted {
+            reading.usage = Usage {
+                input_tokens: Some(counted),
+                cache_read_tokens: Some(0),
+                cache_write_tokens: Some(0),
+                reasoning_tokens: Some(0),
+                ..Usage::default()
+            };
+        }
+        if self.usage.is_empty() {
+            return reading;
+        }
+        let usage = Value::Object(self.usage);
+        reading.usage = normal(&usage);
+        if let Some(iterations) = usage.get("iterations").and_then(Value::as_array).filter(|i| !i.is_empty())
+        {
+            let (iterations, totals) = by_iteration(iterations);
+            reading.iterations = Some(iterations);
+            reading.billed_totals_over_iterations = Some(totals);
+        }
+        reading.wire_usage = Some(usage);
+        reading
+    }
+
+    /// A second `message_start` is a proxy's retry spliced into the stream: what came before it is void.
+    fn start(&mut self, event: Raw<'_>) {
+        self.draft = Draft::default();
+        self.usage.clear();
+        self.blocks.clear();
+        if let Some(message) = event.at("message") {
+            self.message(message);
+            let content = message.at("content").into_iter().flat_map(Raw::elements);
+            for block in content {
+                self.tool(block, |input| String::from_utf8_lossy(input.bytes()).into_owned());
+            }
+        }
+    }
+
+    /// What a message object and `message_start` have in common.
+    fn message(&mut self, message: Raw<'_>) {
+        for (key, value) in message.members() {
+            match key.written() {
+                b"model" => Draft::first(&mut self.draft.model, value),
+                b"id" => Draft::first(&mut self.draft.id, value),
+                b"stop_reason" => Draft::first(&mut self.draft.stop, value),
+                b"usage" => self.merge(value),
+                _ => {}
+            }
+        }
+    }
+
+    fn delta(&mut self, event: Raw<'_>) {
+        if let Some(reason) = event.at("delta").and_then(|delta| delta.at("stop_reason")) {
+            self.draft.stop = reason.string();
+        }
+        if let Some(usage) = event.at("usage") {
+            self.merge(usage);
+        }
+    }
+
+    /// Later fields override earlier ones, each by itself.
+    fn merge(&mut self, usage: Raw<'_>) {
+        if let Some(Value::Object(fields)) = usage.value() {
+            self.usage.extend(fields);
+        }
+    }
+
+    fn block_start(&mut self, event: Raw<'_>) {
+        let Some(block) = event.at("content_block") else { return };
+        // The input of a streamed block is `{}` until its deltas come; one that has content is complete.
+        let whole = |input: Raw<'_>| {
+            let empty = input.members().next().is_none();
+            if empty { String::new() } else { String::from_utf8_lossy(input.bytes()).into_owned() }
+        };
+        if self.tool(block, whole) {
+            self.blocks.resize(self.draft.tools.len(), u64::MAX);
+            if let (Some(last), Some(index)) =
+                (self.blocks.last_mut(), event.at("index").and_then(Raw::count))
+            {
+                *last = index;
+            }
+        }
+    }
+
+    /// Note a block that calls a tool, run by whomever; whether it was one.
+    fn tool(&mut self, block: Raw<'_>, arguments: impl Fn(Raw<'_>) -> String) -> bool {
+        let Some(kind) = block.at("type").and_then(Raw::text) else { return false };
+        if !kind.ends_with("tool_use") {
+            return false;
+        }
+        let text = |name: &str| block.at(name).and_then(Raw::string);
+        self.draft.tools.push(ToolUse {
+            name: text("name").unwrap_or_default(),
+            id: text("id").unwrap_or_default(),
+            arguments: block.at("input").map(arguments).unwrap_or_default(),
+            server_name: text("server_name"),
+            kind: kind.into_owned(),
+        });
+        true
+    }
+
+    fn block_delta(&mut self, event: Raw<'_>) -> Effect {
+        let Some(delta) = event.at("delta") else { return Effect::Read };
+        let Some(part) = delta.at("partial_json") else { return Effect::Silent };
+        let index = event.at("index").and_then(Raw::count);
+        let slot = self.blocks.iter().rposition(|block| Some(*block) == index);
+        if let (Some(slot), Some(part)) = (slot, part.text()) {
+            self.draft.tools[slot].arguments.push_str(&part);
+        }
+        Effect::Read
+    }
+
+    /// Legacy `/v1/complete`: no tokens on the wire at all.
+    fn completion(&mut self, event: Raw<'_>) -> Effect {
+        let Some(reason) = event.at("stop_reason") else { return self.completion_part(event) };
+        self.draft.stop = reason.string();
+        self.completion_part(event);
+        self.draft.complete = true;
+        Effect::Read
+    }
+
+    fn completion_part(&mut self, event: Raw<'_>) -> Effect {
+        if self.draft.model.is_some() {
+            return Effect::Silent;
+        }
+        for (slot, name) in [(&mut self.draft.model, "model"), (&mut self.draft.id, "id")] {
+            if let Some(value) = event.at(name) {
+                Draft::first(slot, value);
+            }
+        }
+        Effect::Read
+    }
+}
+
+/// The normal form of an Anthropic usage object: its input excludes both cache reads and cache writes.
+pub(crate) fn normal(usage: &Value) -> Usage {
+    let write_5m = count_at(usage, "cache_creation.ephemeral_5m_input_tokens");
+    let write_1h = count_at(usage, "cache_creation.ephemeral_1h_input_tokens");
+    let split = || Some(write_5m?.saturating_add(write_1h?));
+    let read = count_at(usage, "cache_read_input_tokens").unwrap_or(0);
+    let write = count_at(usage, "cache_creation_input_tokens").or_else(split).unwrap_or(0);
+    let all = |uncached: u64| uncached.saturating_add(read).saturating_add(write);
+    with_uncached(Usage {
+        input_tokens: count_at(usage, "input_tokens").map(all),
+        output_tokens: count_at(usage, "output_tokens"),
+        cache_read_tokens: Some(read),
+        cache_write_tokens: Some(write),
+        cache_write_5m_tokens: write_5m,
+        cache_write_1h_tokens: write_1h,
+        reasoning_tokens: Some(count_at(usage, "output_tokens_details.thinking_tokens").unwrap_or(0)),
+        ..Usage::default()
+    })
+}
+
+/// The sampling runs of one response (compaction, advisor, server-tool loops) and their sums: what is billed. The
+/// advisor's run is another model's, so the runs are kept apart.
+fn by_iteration(iterations: &[Value]) -> (Value, Value) {
+    const COUNTS: [(&str, &[&str]); 4] = [
+        ("uncached_input_tokens", &["input_tokens"]),
+        ("output_tokens", &["output_tokens"]),
+        ("cache_read_tokens", &["cache_read_input_tokens"]),
+        ("cache_write_tokens", &["cache_creation_input_tokens"]),
+    ];
+    let count = |run: &Value, paths: &[&str]| count_in(run, paths).unwrap_or(0);
+    let one = |run: &Value| {
+        let mut entry = json!({ "type": run.get("type"), "model": run.get("model") });
+        for (name, paths) in COUNTS {
+            entry[name] = count(run, paths).into();
+        }
+        entry
+    };
+    let mut totals = json!({});
+    for (name, paths) in COUNTS {
+        totals[name] =
+            iterations.iter().fold(0, |sum: u64, run| sum.saturating_add(count(run, paths))).into();
+    }
+    (Value::Array(iterations.iter().map(one).collect()), totals)
+}

@@ -1,1 +1,0 @@
-//! Find a few fields in passing bytes without building a tree.
