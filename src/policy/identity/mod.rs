@@ -152,7 +152,7 @@ pub enum Judged {
     Nobody,
     /// Bad evidence: 401. The words are for the log; clients are told no more than for nobody.
     Refused(SourceKind, &'static str),
-    /// Do this and ask again. Where it cannot be done: 401.
+    /// Do this and ask again, once. Where it cannot be done, or is asked for again: 401.
     NeedsLookup(Lookup),
 }
 
