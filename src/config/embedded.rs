@@ -126,6 +126,12 @@ pub fn embedded(env: &dyn Fn(&str) -> Option<String>, options: &Options) -> Load
                 .expected(format!("set one of {}, write a file, or try `weir demo`", keys.join(", "))),
         );
     }
+    for address in listen.iter().filter(|address| !address.ip().to_canonical().is_loopback()) {
+        let what =
+            format!("{address} can be reached from elsewhere, and only users of this machine are known");
+        let problem = Problem::warning(&Place::default(), what);
+        warnings.push(problem.expected("others are answered 401: write a file to let them in"));
+    }
     let snapshot = Snapshot {
         providers,
         host_names: vec!["localhost".into()],
@@ -238,6 +244,14 @@ mod tests {
         assert!(loaded.snapshot.providers.is_empty());
         assert!(loaded.warnings[0].to_string().contains("weir demo"), "{}", loaded.warnings[0]);
         assert_eq!(loaded.install.listen.len(), 1);
+    }
+
+    #[test]
+    fn a_listener_that_others_reach_lets_nobody_else_in_and_says_so() {
+        let options = Options { listen: vec!["0.0.0.0:80".parse().expect("address")], ..Options::default() };
+        let loaded = embedded(&|_| Some("key".into()), &options);
+        assert!(loaded.warnings.iter().any(|problem| problem.what.contains("only users of this machine")));
+        assert!(loaded.install.listen.iter().all(|listen| listen.identity == [SourceKind::Peer]));
     }
 
     #[test]
