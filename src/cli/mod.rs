@@ -4,12 +4,15 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod key;
+pub mod link;
 mod out;
 pub mod requests;
 pub mod schema;
 mod serve;
 pub mod sessions;
+pub mod setup;
 pub mod show;
+pub mod socket;
 pub mod source;
 pub mod table;
 pub mod tail;
@@ -41,6 +44,10 @@ enum Command {
     Serve(serve::Serve),
     /// A gateway, a built-in provider and a small fleet of agents, to watch
     Demo(demo::DemoArgs),
+    /// Point a client program (Claude Code, Codex, Gemini CLI, opencode) at the gateway
+    Setup(setup::SetupArgs),
+    /// Another one-time link to the dashboard as admin
+    Link(link::LinkArgs),
     /// Check a configuration file: every warning and error with its place
     Check(check::CheckArgs),
     /// Say which rule allows or refuses a request, and why
@@ -80,6 +87,8 @@ pub fn run() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             told => told.map(drop).map_err(Failure::from),
         },
+        Command::Setup(args) => args.run(&mut out),
+        Command::Link(args) => args.run(&mut out).map_err(Failure::from),
         Command::Demo(args) => args.run(&mut out),
         Command::Serve(serve) => serve.run(),
         Command::Check(args) => return check::run(&args),
