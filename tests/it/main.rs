@@ -7,4 +7,5 @@ mod fixtures;
 mod gate;
 mod policy;
 mod reading;
+mod through;
 mod tls;
