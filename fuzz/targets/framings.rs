@@ -32,7 +32,7 @@ fn frames(blocks: &[&[u8]]) -> (Vec<Vec<u8>>, bool) {
     for block in blocks {
         frames.feed(block);
         loop {
-            match frames.next() {
+            match frames.next_frame() {
                 Ok(Some(frame)) => {
                     let headers = frame.headers().count();
                     found.push([frame.payload, &headers.to_le_bytes()].concat());

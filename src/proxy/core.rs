@@ -268,7 +268,7 @@ impl Core {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        self.snapshot.borrow().limits.clone()
+        self.snapshot.borrow().limits
     }
 
     pub(super) fn scratch(&self) -> RefMut<'_, Scratch> {

@@ -81,7 +81,8 @@ impl Reader {
     #[must_use]
     pub fn with_extensions(agreed: &str, from_client: bool) -> Self {
         let words: Vec<&str> = agreed.split([';', ',']).map(str::trim).collect();
-        let no_context = if from_client { "client_no_context_takeover" } else { "server_no_context_takeover" };
+        let no_context =
+            if from_client { "client_no_context_takeover" } else { "server_no_context_takeover" };
         let inflate = words.contains(&"permessage-deflate").then(|| Inflate {
             stream: Decompress::new(false),
             no_context: words.contains(&no_context),
@@ -98,7 +99,7 @@ impl Reader {
     }
 
     /// The next message. After a fault there are no further ones.
-    pub fn next(&mut self) -> Result<Option<Message<'_>>, WsFault> {
+    pub fn next_message(&mut self) -> Result<Option<Message<'_>>, WsFault> {
         if std::mem::take(&mut self.handed_out) {
             self.message = Vec::new();
         }
@@ -112,7 +113,8 @@ impl Reader {
             self.done = start + head.length;
             if head.opcode >= CLOSE {
                 if head.opcode == CLOSE {
-                    let code = self.held[start..self.done].first_chunk().map(|code| u16::from_be_bytes(*code));
+                    let code =
+                        self.held[start..self.done].first_chunk().map(|code| u16::from_be_bytes(*code));
                     return Ok(Some(Message::Close(code)));
                 }
                 continue;
@@ -145,7 +147,8 @@ impl Reader {
             short => (Some(u64::from(short)), 0),
         };
         let Some(length) = length else { return Ok(None) };
-        let length = usize::try_from(length).ok().filter(|l| *l <= MESSAGE_BYTES_MAX).ok_or(WsFault::TooLong)?;
+        let length =
+            usize::try_from(length).ok().filter(|l| *l <= MESSAGE_BYTES_MAX).ok_or(WsFault::TooLong)?;
         let masked = second & 0x80 != 0;
         let mask = rest.get(length_bytes..).and_then(|rest| rest.first_chunk().copied());
         if masked && mask.is_none() {
@@ -203,7 +206,10 @@ impl Inflate {
             rest = rest.get(taken..).unwrap_or_default();
             let idle = taken == 0 && self.stream.total_out() == before_out;
             // Room was left over and nothing is left to take: that was all.
-            if idle || status == Status::StreamEnd || (rest.is_empty() && self.out.len() < self.out.capacity()) {
+            if idle
+                || status == Status::StreamEnd
+                || (rest.is_empty() && self.out.len() < self.out.capacity())
+            {
                 break;
             }
         }
@@ -244,7 +250,7 @@ mod tests {
         let mut found = Vec::new();
         for block in stream.chunks(step) {
             reader.feed(block);
-            while let Some(message) = reader.next()? {
+            while let Some(message) = reader.next_message()? {
                 found.push(match message {
                     Message::Text(text) => String::from_utf8_lossy(text).into_owned(),
                     Message::Binary(bytes) => format!("{bytes:?}"),
