@@ -13,6 +13,9 @@ import zlib
 corpus = pathlib.Path(sys.argv[1])
 root = pathlib.Path(__file__).resolve().parent.parent
 
+# Those of targets/reader.rs, in its order.
+PATHS = re.findall(r'^    "(/.*)",$', (root / "fuzz/targets/reader.rs").read_text(), re.M)
+
 
 def plant(target, name, data, choices=(0, 1)):
     folder = corpus / target
@@ -29,7 +32,8 @@ for path in sorted((root / "tests/cases").glob("*/*.txt")):
     name, body = f"{path.parent.name}-{path.stem}", body.encode()
     request = request.strip().encode()
     plant("ask", name, request)
-    plant("reader", name, body, range(4))
+    path = next((index for index, path in enumerate(PATHS) if path == target.split("?")[0]), 0)
+    plant("reader", name, body, [path + kind * len(PATHS) for kind in range(5)])
     plant("sse" if b"data:" in body else "framings", name, body)
     plant("decode", name, gzip.compress(body), [0])
     plant("decode", name + "-z", zlib.compress(body), [1])

@@ -7,7 +7,7 @@ use weir::llm::dialect::Dialect;
 
 fuzz_target!(|input: &[u8]| {
     let Some((choice, seed, bytes)) = weir_fuzz::parts(input) else { return };
-    let dialect = if choice % 2 == 0 { Dialect::Messages } else { Dialect::Chat };
+    let dialect = Dialect::ALL[usize::from(choice) % Dialect::ALL.len()];
     let whole = AskReader::new(dialect).finish(bytes);
     let mut growing = AskReader::new(dialect);
     let (mut seen, mut model) = (0, None);

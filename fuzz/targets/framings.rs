@@ -50,7 +50,7 @@ fn messages(blocks: &[&[u8]], agreed: &str) -> (Vec<String>, bool) {
     for block in blocks {
         reader.feed(block);
         loop {
-            match reader.next() {
+            match reader.next_message() {
                 Ok(Some(message)) => found.push(format!("{message:?}")),
                 Ok(None) => break,
                 Err(_) => return (found, true),
