@@ -4,6 +4,7 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod key;
+mod out;
 pub mod requests;
 pub mod schema;
 mod serve;

@@ -36,6 +36,7 @@ pub(super) struct Account {
     part: Vec<u8>,
     reservation: Option<Reservation>,
     waited: Duration,
+    opened: bool,
     /// Whether any byte of a response has gone to the client, so that a fault can no longer be answered.
     pub(super) head_sent: bool,
     /// Whether only a reset can tell the client that its response was cut.
@@ -69,6 +70,7 @@ impl Account {
             part: Vec::new(),
             reservation: None,
             waited: Duration::ZERO,
+            opened: false,
             head_sent: false,
             ends_by_close: false,
             request_complete: false,
@@ -115,11 +117,20 @@ impl Account {
         self.record.ask = ask;
     }
 
-    /// Policy agreed: the small open entry makes a crash visible.
-    pub(super) fn admitted(&mut self, core: &Core, provider: &str, model: Option<String>) {
+    /// Policy agreed. The place of the record's close is reserved now; the open entry follows if the exchange lasts.
+    pub(super) fn admitted(&mut self, core: &Core, provider: &str) {
         self.record.times.admitted_us = Some(self.elapsed_us());
         self.record.provider = provider.to_owned();
-        let open = Open {
+        self.reservation = core.reserve();
+    }
+
+    /// The exchange lasts: the small open entry makes a crash visible, and the exchange seen while it runs. One that
+    /// ends within a batch of the writer needs none: a crash loses at most that batch either way.
+    pub(super) fn lasts(&mut self, core: &Core) {
+        if std::mem::replace(&mut self.opened, true) {
+            return;
+        }
+        core.note_open(Note::Open(Box::new(Open {
             id: self.record.id,
             accepted_at_us: self.record.times.accepted_at_us,
             who: self.record.who.clone(),
@@ -127,10 +138,9 @@ impl Account {
             dialect: self.record.dialect,
             method: self.record.method.clone(),
             path: self.record.path.clone(),
-            model,
-            provider: provider.to_owned(),
-        };
-        self.reservation = core.note_open(Note::Open(Box::new(open)));
+            model: self.record.ask.model.clone(),
+            provider: self.record.provider.clone(),
+        })));
     }
 
     /// A connection to the provider is in hand; `waited` of that was not our work.

@@ -205,7 +205,7 @@ fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Re
         Wants { dialect: route.dialect, model: model.as_deref(), others: &account.ask().other_models };
     match core.decide(conn.principal.as_ref(), wants) {
         Verdict::Allow(plan) => {
-            account.admitted(core, &plan.providers[0].id, model);
+            account.admitted(core, &plan.providers[0].id);
             Ok(plan)
         }
         Verdict::Deny(why) => Err(why.into()),

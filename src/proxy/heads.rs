@@ -1,6 +1,8 @@
 //! The heads weir writes: the request to the provider, the response to the client. Everything end-to-end passes in
 //! its order and spelling; connection fields and credentials do not.
 
+use std::borrow::Cow;
+
 use crate::base::id::ExchangeId;
 use crate::policy::identity::peer::is_front_field;
 use crate::policy::snapshot::Provider;
@@ -60,7 +62,11 @@ pub(super) fn write_request(
     upload: Upload,
 ) {
     let head = &request.head;
-    for piece in [head.method.as_str(), " ", &provider.prefix, &head.target, " HTTP/1.1\r\n"] {
+    let target = match provider.passthrough {
+        true => Cow::Borrowed(head.target.as_str()),
+        false => without_key(&head.target),
+    };
+    for piece in [head.method.as_str(), " ", &provider.prefix, &target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
     write_field(out, b"Host", provider.origin.authority().as_bytes());
@@ -85,6 +91,17 @@ pub(super) fn write_request(
         Upload::Chunked => write_field(out, b"Transfer-Encoding", b"chunked"),
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The target without a credential in its query (`?key=`, Gemini): the client's own key never reaches a provider.
+fn without_key(target: &str) -> Cow<'_, str> {
+    let Some((path, query)) = target.split_once('?') else { return Cow::Borrowed(target) };
+    let is_key = |pair: &&str| matches!(pair.split('=').next(), Some("key" | "api_key" | "access_token"));
+    if !query.split('&').any(|pair| is_key(&pair)) {
+        return Cow::Borrowed(target);
+    }
+    let kept: Vec<_> = query.split('&').filter(|pair| !is_key(pair)).collect();
+    Cow::Owned(if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) })
 }
 
 fn passes_up(name: &[u8], request: &Request, provider: &Provider, added: &[(String, String)]) -> bool {
@@ -247,6 +264,18 @@ mod tests {
                 "0".repeat(26)
             )
         );
+    }
+
+    #[test]
+    fn a_key_in_the_query_does_not_go_up() {
+        for (target, expected) in [
+            ("/v1beta/m:g?key=s&alt=sse", "/v1beta/m:g?alt=sse"),
+            ("/v1beta/m:g?key=s", "/v1beta/m:g"),
+            ("/v1beta/m:g?alt=sse", "/v1beta/m:g?alt=sse"),
+            ("/v1/messages?beta=true", "/v1/messages?beta=true"),
+        ] {
+            assert_eq!(without_key(target), expected);
+        }
     }
 
     #[test]

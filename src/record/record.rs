@@ -241,6 +241,9 @@ pub enum BodyKind {
 }
 
 /// A piece of a body, on the capture lane. Parts of one body come in order; a body is complete when the record closes.
+///
+/// A core that had to shed a part sends no later part of that body, and says [`CaptureState::Shed`] in the record: what
+/// is kept of a body is always its beginning, never a body with a hole.
 #[derive(Clone, Debug)]
 pub struct CapturePart {
     /// Exchange it belongs to.
