@@ -144,7 +144,7 @@ async fn ask(
         .text("content-encoding")
         .filter(|coding| !coding.eq_ignore_ascii_case("identity"));
     let mut reader = (request.head.method == "POST")
-        .then(|| AskReader::new(route.dialect).with_model_in_path(route.model_in_path.clone()));
+        .then(|| AskReader::for_route(route));
     let known = loop {
         if body.is_done() {
             break false;
