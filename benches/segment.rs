@@ -20,8 +20,9 @@ use weir::record::store::{Filter, GroupBy, Reader};
 use weir::record::writer::{Options, Producer, Writer};
 
 fn main() {
-    blocks("own-bodies", &unrelated(48, 200_000));
-    blocks("session-bodies", &sessions(6, 20));
+    blocks("own-bodies", 3, &unrelated(48, 200_000));
+    blocks("own-bodies", 1, &unrelated(48, 200_000));
+    blocks("session-bodies", 3, &sessions(6, 20));
     store("own-bodies", &unrelated(600, 200_000), None);
     store("session-bodies", &sessions(24, 40), Some(24));
     store("session-bodies-200", &sessions(200, 40), Some(200));
@@ -29,9 +30,10 @@ fn main() {
 }
 
 /// Raw bytes → blocks of 4 MiB, and back.
-fn blocks(name: &str, bodies: &[Vec<u8>]) {
+fn blocks(name: &str, level: i32, bodies: &[Vec<u8>]) {
+    let name = format!("{name}/{level}");
     let raw = bodies.concat();
-    let mut encoder = Encoder::new(Kind::Content, 1, Head::default(), 3).unwrap();
+    let mut encoder = Encoder::new(Kind::Content, 1, Head::default(), level).unwrap();
     let mut out = Vec::new();
     let (cpu, _) = timed(|| {
         for piece in raw.chunks(4 << 20) {
@@ -125,7 +127,7 @@ fn put(producer: &mut Producer, writer: &mut Writer, n: u64, session: String, bo
     record.ask.model = Some("claude-sonnet".into());
     record.reading.usage.input_tokens = Some(n);
     record.reading.usage.output_tokens = Some(7);
-    record.request_headers = vec![("content-type".into(), "application/json".into()); 8];
+    record.request_headers = [("content-type", "application/json"); 8].into_iter().collect();
     let open =
         Open { id: record.id, who: record.who.clone(), caller: record.caller.clone(), ..Open::default() };
     let held = producer.open(Note::Open(Box::new(open)), Room::default()).unwrap();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use super::out;
 use crate::base::settings::{Problem, Severity};
 use crate::config::secret::read_inside;
 use crate::config::{Loaded, Options, load};
@@ -16,6 +17,7 @@ use crate::config::{Loaded, Options, load};
   weir check weir.hujson
   weir check --json weir.hujson | jq '.problems[] | select(.severity == \"error\")'
   weir check --allow-unenforced incumbent.json
+  weir check --no-secrets weir.hujson    # in CI, where the secrets are not
 
 Exit code: 0 good (warnings included, unless --strict), 1 refused, 2 unreadable.")]
 pub struct CheckArgs {
@@ -41,6 +43,9 @@ pub struct LoadingArgs {
     /// The only folder that "$file:" may name.
     #[arg(long, value_name = "DIR")]
     pub secrets_dir: Option<PathBuf>,
+    /// Do not look up secrets: for machines that do not have them, such as CI.
+    #[arg(long)]
+    pub no_secrets: bool,
 }
 
 /// Why a file was not loaded.
@@ -62,6 +67,7 @@ impl LoadingArgs {
         let options = Options {
             allow_unenforced: self.allow_unenforced,
             secrets_dir: self.secrets_dir.clone(),
+            no_secrets: self.no_secrets,
             ..Options::default()
         };
         let env = |name: &str| std::env::var(name).ok();
@@ -86,7 +92,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     };
     let accepted = accepted && (problems.is_empty() || !args.strict);
     match args.json {
-        true => println!("{}", as_json(&problems, accepted)),
+        true => out::line(as_json(&problems, accepted)),
         false => print_lines(&args.file, &problems, accepted),
     }
     if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -94,10 +100,10 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 
 fn print_lines(file: &Path, problems: &[Problem], accepted: bool) {
     for problem in problems {
-        println!("{}:{problem}", file.display());
+        out::line(format_args!("{}:{problem}", file.display()));
     }
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
-    println!(
+    out::line(format_args!(
         "{}: {}: {} errors, {} not enforced, {} not in force, {} warnings",
         file.display(),
         if accepted { "good" } else { "refused" },
@@ -105,7 +111,7 @@ fn print_lines(file: &Path, problems: &[Problem], accepted: bool) {
         count(Severity::Unenforced),
         count(Severity::NotInForce),
         count(Severity::Warning),
-    );
+    ));
 }
 
 fn as_json(problems: &[Problem], accepted: bool) -> serde_json::Value {
@@ -121,4 +127,38 @@ fn as_json(problems: &[Problem], accepted: bool) -> serde_json::Value {
         })
     };
     json!({"accepted": accepted, "problems": problems.iter().map(one).collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"providers": {"a": {"baseurl": "https://a.example.com", "models": ["**"], "apikey": "$env:WEIR_TEST_UNSET"}},
+        "grants": [{"src": ["*"], "app": {"weir": [{"role": "user"}, {"models": "**"}]}}]}"#;
+
+    fn code(text: Option<&str>, strict: bool, no_secrets: bool) -> ExitCode {
+        let dir = tempfile::tempdir().expect("folder");
+        let file = dir.path().join("weir.hujson");
+        if let Some(text) = text {
+            std::fs::write(&file, text).expect("written");
+        }
+        let loading = LoadingArgs { no_secrets, ..LoadingArgs::default() };
+        run(&CheckArgs { file, json: strict, strict, loading })
+    }
+
+    #[test]
+    fn the_exit_code_is_for_ci() {
+        let older = GOOD.replace("\"grants\": [", "\"flags\": {}, \"grants\": [");
+        for (text, strict, no_secrets, expected) in [
+            (Some(GOOD), false, true, ExitCode::SUCCESS),
+            (Some(GOOD), true, true, ExitCode::SUCCESS),
+            (Some(GOOD), false, false, ExitCode::FAILURE),
+            (Some(older.as_str()), false, true, ExitCode::SUCCESS),
+            (Some(older.as_str()), true, true, ExitCode::FAILURE),
+            (Some("{"), false, true, ExitCode::FAILURE),
+            (None, false, true, ExitCode::from(2)),
+        ] {
+            assert_eq!(code(text, strict, no_secrets), expected, "{text:?} {strict} {no_secrets}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::check::{LoadingArgs, NotLoaded};
+use super::out;
 use crate::config::{Loaded, Options, embedded};
 use crate::llm::dialect::Dialect;
 use crate::policy::decide::{Verdict, Wants};
@@ -20,7 +21,7 @@ use crate::policy::snapshot::Snapshot;
   weir explain --config weir.hujson --as alice@example.com --model claude-opus-4
   weir explain --config weir.hujson --as tag:ci --group eng --model gpt-4o --provider azure
   weir explain --config weir.hujson --as key:nightly --model gpt-4o --json
-  weir explain --as \"$USER\" --loopback --model claude-opus-4    # without a file: the embedded default
+  weir explain --as \"$USER\" --model claude-opus-4    # without a file: the embedded default
 
 Exit code: 0 allowed, 1 refused, 2 the file is refused or unreadable.")]
 pub struct ExplainArgs {
@@ -88,8 +89,8 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
         let explanation = explain(&loaded.snapshot, Some(&principal), wants, args.provider.as_deref());
         allowed |= matches!(explanation.verdict, Verdict::Allow(_));
         match args.json {
-            true => println!("{}", as_json(dialect, &explanation)),
-            false => print!("{}: {explanation}", dialect.name()),
+            true => out::line(as_json(dialect, &explanation)),
+            false => out::line(format_args!("{}: {}", dialect.name(), explanation.to_string().trim_end())),
         }
     }
     if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -99,8 +100,8 @@ fn load(args: &ExplainArgs) -> Result<Loaded, String> {
     let Some(file) = &args.config else {
         return Ok(embedded(&|name| std::env::var(name).ok(), &Options::default()));
     };
-    // What is not enforced does not change who may do what.
-    let loading = LoadingArgs { allow_unenforced: true, ..args.loading.clone() };
+    // What is not enforced, and what secrets say, does not change who may do what.
+    let loading = LoadingArgs { allow_unenforced: true, no_secrets: true, ..args.loading.clone() };
     loading.load(file).map_err(|not| match not {
         NotLoaded::Unreadable(why) => why,
         NotLoaded::Refused(problems) => {
@@ -121,14 +122,16 @@ pub fn principal(args: &ExplainArgs) -> Principal {
         None => (Kind::User, who.to_owned()),
     };
     let tags = if kind == Kind::Device { name.split(',').map(str::to_owned).collect() } else { Vec::new() };
+    // Without a file there is one listener, on this machine, and the kernel vouches.
+    let loopback = args.loopback || args.config.is_none();
     let plain = |group: &String| group.strip_prefix("group:").unwrap_or(group).to_owned();
     Principal {
         name,
         kind,
         tags,
         groups: args.group.iter().map(plain).collect(),
-        loopback: args.loopback,
-        source: if args.loopback { "peer" } else { "explain" },
+        loopback,
+        source: if loopback { "peer" } else { "explain" },
         ..Principal::default()
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::out;
 use crate::base::clock::{self, Wall};
 use crate::base::settings::duration;
 use crate::config::keys;
@@ -93,11 +94,13 @@ fn create(
     rows.push(minted.row.clone());
     keys::write(&args.data, &rows)?;
     match args.json {
-        true => println!(
-            "{}",
-            json!({"id": minted.row.id, "name": minted.row.name, "key": minted.key, "expires": expires.map(day)})
+        true => out::line(
+            json!({"id": minted.row.id, "name": minted.row.name, "key": minted.key, "expires": expires.map(day)}),
         ),
-        false => println!("{}\n\nid {}, for key:{name}; it is not shown again", minted.key, minted.row.id),
+        false => out::line(format_args!(
+            "{}\n\nid {}, for key:{name}; it is not shown again",
+            minted.key, minted.row.id
+        )),
     }
     Ok(())
 }
@@ -106,12 +109,16 @@ fn list(args: &KeyArgs, now: Wall) -> io::Result<()> {
     for row in keys::read(&args.data)? {
         let expires = row.expires.map_or_else(|| "never".into(), day);
         match args.json {
-            true => println!(
-                "{}",
+            true => out::line(
                 json!({"id": row.id, "name": row.name, "groups": row.groups, "created": day(row.created),
-                       "expires": row.expires.map(day), "state": state(&row, now)})
+                       "expires": row.expires.map(day), "state": state(&row, now)}),
             ),
-            false => println!("{}  {:8}  expires {expires:20}  key:{}", row.id, state(&row, now), row.name),
+            false => out::line(format_args!(
+                "{}  {:8}  expires {expires:20}  key:{}",
+                row.id,
+                state(&row, now),
+                row.name
+            )),
         }
     }
     Ok(())

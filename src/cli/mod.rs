@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod explain;
 pub mod key;
 pub mod link;
+mod out;
 pub mod requests;
 pub mod schema;
 mod serve;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::out;
 use crate::config::file::File;
 
 /// Print the JSON Schema of the configuration file.
@@ -17,6 +18,6 @@ pub struct SchemaArgs {}
 /// Run the command.
 #[must_use]
 pub fn run(_: &SchemaArgs) -> ExitCode {
-    println!("{:#}", File::json_schema());
+    out::line(format_args!("{:#}", File::json_schema()));
     ExitCode::SUCCESS
 }

@@ -14,6 +14,7 @@ use crate::base::settings::Problem;
 use crate::config::compile::{self, Loaded};
 use crate::config::embedded::embedded;
 use crate::config::file::{self, Address, Cores};
+use crate::config::secret::read_inside;
 use crate::server::{Options, Pin, Server};
 
 /// Run the gateway
@@ -70,6 +71,7 @@ impl Serve {
 
     fn load(&self) -> Result<Loaded, Failure> {
         let options = compile::Options {
+            no_secrets: false,
             allow_unenforced: self.allow_unenforced,
             secrets_dir: self.secrets_dir.clone(),
             listen: self.listen.clone(),
@@ -77,7 +79,9 @@ impl Serve {
         let env = |name: &str| std::env::var(name).ok();
         let Some(path) = &self.config else { return Ok(embedded(&env, &options)) };
         let text = std::fs::read_to_string(path).map_err(|why| format!("{}: {why}", path.display()))?;
-        let files = |name: &str| std::fs::read(name);
+        // Only reached where a folder for secrets is named; links in it may not lead out of it.
+        let dir = self.secrets_dir.as_deref().unwrap_or(Path::new("/nonexistent"));
+        let files = |name: &str| read_inside(dir, name);
         compile::load(&text, &env, &files, &options).map_err(|problems| listed(path, &problems).into())
     }
 

@@ -4,6 +4,7 @@ mod grants;
 mod identity;
 mod providers;
 mod quotas;
+mod secrets;
 
 pub(crate) use providers::in_field;
 
@@ -29,6 +30,8 @@ pub struct Options {
     pub allow_unenforced: bool,
     /// The only folder that `$file:` may name.
     pub secrets_dir: Option<PathBuf>,
+    /// Do not look up references to secrets; for checking and explaining, never for serving.
+    pub no_secrets: bool,
     /// Listen here instead of where the file says.
     pub listen: Vec<SocketAddr>,
 }
@@ -115,7 +118,7 @@ pub fn load(
     let (mut problems, unreadable) = (reader.problems, reader.unreadable);
     let mut loaded = Loaded::default();
     if let Some(file) = &file {
-        let secrets = Secrets { env, files, dir: options.secrets_dir.as_deref() };
+        let secrets = Secrets { env, files, dir: options.secrets_dir.as_deref(), skip: options.no_secrets };
         let mut compiling = Compiling { file, secrets, options, problems, unreadable };
         loaded = compiling.run();
         problems = compiling.problems;
@@ -167,6 +170,7 @@ impl<'a> Compiling<'a> {
         let buckets = self.buckets();
         let install = self.install();
         self.check_identity();
+        self.check_secrets();
         self.problems.extend(force::not_in_force(self.file));
         let server = self.file.server.as_ref();
         let snapshot = Snapshot {
@@ -198,17 +202,6 @@ impl<'a> Compiling<'a> {
                 ..Install::default()
             };
         };
-        let tls = server.listen.iter().chain(&server.admin_listen).any(|listener| listener.0.tls.is_some());
-        if tls {
-            let place = Place { path: "server.listen".into(), ..server.place.clone() };
-            self.problems.push(Problem {
-                severity: Severity::Unenforced,
-                ..Problem::error(
-                    &place,
-                    "TLS towards clients is not built yet: the listener would speak plain HTTP",
-                )
-            });
-        }
         Install {
             listen: self.listeners(&server.listen, &self.options.listen),
             admin_listen: self.listeners_as_written(&server.admin_listen),
@@ -234,22 +227,34 @@ impl<'a> Compiling<'a> {
         self.listeners_as_written(written)
     }
 
+    /// Listeners that ask for TLS are left out until weir speaks it: better closed than in the clear.
     fn listeners_as_written(&mut self, written: &[Listener]) -> Vec<Listen> {
-        let listen = |this: &mut Self, listener: &Listener| {
-            let listener = &listener.0;
-            Listen {
-                address: listener.address.value.clone(),
-                tls: listener.tls.as_ref().map(tls_files),
-                identity: this.sources_of(listener),
-                proxy_protocol: listener.proxy_protocol.clone(),
+        let mut listeners = Vec::with_capacity(written.len());
+        for Listener(listener) in written {
+            let identity = self.sources_of(listener);
+            self.problems.extend(force::listener(listener));
+            if listener.tls.is_none() || force::TLS {
+                listeners.push(Listen {
+                    address: listener.address.value.clone(),
+                    tls: listener.tls.as_ref().map(tls_files),
+                    identity,
+                    proxy_protocol: listener.proxy_protocol.clone(),
+                });
             }
-        };
-        written.iter().map(|listener| listen(self, listener)).collect()
+        }
+        listeners
     }
 
     fn host_names(&mut self, install: &Install) -> Vec<String> {
         let named = self.file.server.iter().flat_map(|server: &ServerSettings| &server.names);
         let mut names: Vec<String> = named.map(|name| name.to_lowercase()).collect();
+        for name in names.iter().filter(|name| !is_host_name(name)) {
+            let place = Place { path: "server.names".into(), ..Place::default() };
+            self.problems.push(
+                Problem::error(&place, format!("{name:?} is no host name"))
+                    .expected("expected a name without scheme and port, such as \"ai.example.com\""),
+            );
+        }
         // A listener on loopback is called localhost by everybody.
         if install.listen.iter().any(|listen| listen.address.is_local())
             && !names.iter().any(|n| n == "localhost")
@@ -258,6 +263,12 @@ impl<'a> Compiling<'a> {
         }
         names
     }
+}
+
+fn is_host_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 253
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
 fn tls_files(tls: &TlsSettings) -> Tls {

@@ -40,7 +40,15 @@ const VENDORS: &[Vendor] = &[
         base_url: "OPENAI_BASE_URL",
         origin: "https://api.openai.com",
         authorization: Authorization::Bearer,
-        dialects: &[Dialect::Chat],
+        dialects: &[
+            Dialect::Chat,
+            Dialect::Responses,
+            Dialect::Completions,
+            Dialect::Embeddings,
+            Dialect::Images,
+            Dialect::Audio,
+            Dialect::Moderations,
+        ],
         models: &["**"],
     },
     Vendor {
@@ -49,7 +57,7 @@ const VENDORS: &[Vendor] = &[
         base_url: "GEMINI_BASE_URL",
         origin: "https://generativelanguage.googleapis.com",
         authorization: Authorization::XGoogApiKey,
-        dialects: &[],
+        dialects: &[Dialect::Gemini, Dialect::Interactions],
         models: &["**"],
     },
     Vendor {
@@ -117,6 +125,12 @@ pub fn embedded(env: &dyn Fn(&str) -> Option<String>, options: &Options) -> Load
             Problem::warning(&Place::default(), "no provider: no key is set in the environment")
                 .expected(format!("set one of {}, write a file, or try `weir demo`", keys.join(", "))),
         );
+    }
+    for address in listen.iter().filter(|address| !address.ip().to_canonical().is_loopback()) {
+        let what =
+            format!("{address} can be reached from elsewhere, and only users of this machine are known");
+        let problem = Problem::warning(&Place::default(), what);
+        warnings.push(problem.expected("others are answered 401: write a file to let them in"));
     }
     let snapshot = Snapshot {
         providers,
@@ -230,6 +244,14 @@ mod tests {
         assert!(loaded.snapshot.providers.is_empty());
         assert!(loaded.warnings[0].to_string().contains("weir demo"), "{}", loaded.warnings[0]);
         assert_eq!(loaded.install.listen.len(), 1);
+    }
+
+    #[test]
+    fn a_listener_that_others_reach_lets_nobody_else_in_and_says_so() {
+        let options = Options { listen: vec!["0.0.0.0:80".parse().expect("address")], ..Options::default() };
+        let loaded = embedded(&|_| Some("key".into()), &options);
+        assert!(loaded.warnings.iter().any(|problem| problem.what.contains("only users of this machine")));
+        assert!(loaded.install.listen.iter().all(|listen| listen.identity == [SourceKind::Peer]));
     }
 
     #[test]

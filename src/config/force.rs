@@ -3,7 +3,7 @@
 //! What would only add is reported; what would refuse or restrict makes the file fail unless that is allowed by
 //! flag, since an unenforced restriction is an open door that looks shut. Lines leave this file as features come.
 
-use super::file::File;
+use super::file::{File, ListenerSettings};
 use super::provider::{AskUsage, OnClientGone, ProviderSettings};
 use super::sections::{Capture, OnFull};
 use crate::base::settings::{At, Place, Problem, Severity};
@@ -27,6 +27,11 @@ impl Found {
     fn restrictions(&mut self, file: &File) {
         for (name, _) in file.hooks.iter().filter(|(_, hook)| !hook.disabled) {
             self.unenforced(&name.place, "hooks are not asked yet");
+        }
+        for (name, _) in file.hooks.iter().filter(|(_, hook)| hook.timeout.is_zero()) {
+            let what =
+                "has a timeout of zero, which the incumbent reads as its default: 5s is meant here too";
+            self.problems.push(Problem::warning(&name.place, what));
         }
         for policy in &file.policies {
             self.unenforced(&policy.place, "policies are not evaluated yet");
@@ -95,7 +100,6 @@ impl Found {
             (provider.on_client_gone == OnClientGone::Drain, "requests are cancelled when the client goes"),
             (provider.retry_unsafe, "requests are retried only where nothing was executed"),
             (provider.timeouts.is_some(), "a provider's own timeouts are not in force yet"),
-            (!provider.aliases.is_empty(), "aliases are not written into requests yet"),
         ] {
             if written {
                 self.later(place, what);
@@ -134,6 +138,22 @@ impl Found {
 
 /// Sources that the data plane asks.
 const ASKED: [SourceKind; 1] = [SourceKind::Peer];
+
+/// Whether listeners speak TLS.
+pub const TLS: bool = false;
+
+/// What to say of a listener.
+pub fn listener(listener: &ListenerSettings) -> Vec<Problem> {
+    let place = &listener.address.place;
+    let mut found = Found { problems: Vec::new() };
+    if listener.tls.is_some() && !TLS {
+        found.unenforced(place, "TLS towards clients is not built yet: the listener is left out");
+    }
+    if !listener.proxy_protocol.is_empty() {
+        found.later(place, "the PROXY protocol is not read yet: its header is answered 400");
+    }
+    found.problems
+}
 
 /// What to say of a source on a listener.
 pub fn source(kind: SourceKind, place: &Place) -> Option<Problem> {

@@ -11,6 +11,9 @@ use crate::base::settings::{Entry, Kind, Problem, Reader, Tree};
 /// A file larger than this is refused unread.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Longest key.
+pub const KEY_BYTES_MAX: usize = 256;
+
 /// The tree, with syntax errors and duplicate keys noted.
 pub fn parse(text: &str, reader: &mut Reader<'_>) -> Option<Tree> {
     if text.len() > TEXT_BYTES_MAX {
@@ -75,6 +78,12 @@ fn entries(object: jsonc_parser::ast::Object<'_>, reader: &mut Reader<'_>) -> Ve
     for property in object.properties {
         let at = property.range.start;
         let key = property.name.into_string();
+        if key.len() > KEY_BYTES_MAX {
+            // Not read further: every place below it would carry the key in its path.
+            let problem = Problem::error(&reader.place(at), format!("a key of {} bytes", key.len()));
+            reader.problems.push(problem.expected(format!("expected at most {KEY_BYTES_MAX}")));
+            continue;
+        }
         let value = reader.under(&key, |reader| {
             if !seen.insert(key.clone()) {
                 let problem = Problem::error(&reader.place(at), "duplicate key");

@@ -16,6 +16,7 @@ pub mod force;
 pub mod hujson;
 pub mod keys;
 pub mod provider;
+pub mod save;
 pub mod secret;
 pub mod sections;
 

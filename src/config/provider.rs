@@ -129,13 +129,28 @@ choices! {
 }
 
 impl Flag {
-    /// The API language behind the flag, where this version reads it.
+    /// The API languages behind the flag; none where this version has no reader that a provider could be reached by.
     #[must_use]
-    pub fn dialect(self) -> Option<Dialect> {
+    pub fn dialects(self) -> &'static [Dialect] {
         match self {
-            Flag::OpenaiChat => Some(Dialect::Chat),
-            Flag::AnthropicMessages => Some(Dialect::Messages),
-            _ => None,
+            Flag::OpenaiChat => &[Dialect::Chat],
+            Flag::OpenaiResponses => &[Dialect::Responses],
+            Flag::AnthropicMessages | Flag::GoogleRawPredict => &[Dialect::Messages],
+            Flag::GeminiGenerateContent => &[Dialect::Gemini, Dialect::Interactions],
+            Flag::GoogleGenerateContent | Flag::GeminiCliVertex => &[Dialect::Gemini],
+            Flag::BedrockModelInvoke => &[Dialect::Invoke],
+            Flag::BedrockConverse => &[Dialect::Converse],
+            Flag::OpenaiOther => &[
+                Dialect::Completions,
+                Dialect::Embeddings,
+                Dialect::Images,
+                Dialect::Audio,
+                Dialect::Moderations,
+            ],
+            Flag::OllamaNative => &[Dialect::Ollama],
+            Flag::CodeAssist => &[Dialect::CodeAssist],
+            // Sockets and batches have readers, but no way through the gateway yet.
+            Flag::OpenaiRealtime | Flag::Batches => &[],
         }
     }
 }

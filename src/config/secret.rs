@@ -13,6 +13,8 @@ pub struct Secrets<'a> {
     pub files: &'a dyn Fn(&str) -> io::Result<Vec<u8>>,
     /// The only folder that `$file:` may name.
     pub dir: Option<&'a Path>,
+    /// Whether references are left alone: for machines that do not have the secrets.
+    pub skip: bool,
 }
 
 /// Largest secret file.
@@ -22,6 +24,7 @@ impl Secrets<'_> {
     /// The secret itself, or what is wrong with its reference. Errors name the reference, never the value.
     pub fn resolve(&self, secret: &SecretText) -> Result<String, Problem> {
         let value = match secret.kept() {
+            Kept::Env(_) | Kept::File(_) if self.skip => return Ok(String::from("not-looked-up")),
             Kept::Here(value) => value.to_owned(),
             Kept::Env(name) => (self.env)(name).ok_or_else(|| {
                 Problem::error(&secret.place, format!("environment variable {name} is not set"))
@@ -109,7 +112,7 @@ mod tests {
             "/run/secrets/split" => Ok(b"a\r\nb: c".to_vec()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
-        let secrets = Secrets { env: &env, files: &files, dir: dir.map(Path::new) };
+        let secrets = Secrets { env: &env, files: &files, dir: dir.map(Path::new), skip: false };
         secrets.resolve(&secret).map_err(|problem| problem.to_string())
     }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::dialect::Dialect;
+use super::dialect::paths::Route;
 use crate::wire::json::scan::{Broken, Scan, Watch};
 use crate::wire::json::{Raw, unescape, unescape_start};
 
@@ -106,13 +107,28 @@ pub struct AskReader {
     finds: Finds,
     dialect: Dialect,
     model_in_path: Option<String>,
+    /// The path asks for a stream.
+    stream_in_path: bool,
 }
 
 impl AskReader {
     /// A reader for a body in that language.
     #[must_use]
     pub fn new(dialect: Dialect) -> Self {
-        AskReader { scan: Scan::default(), finds: Finds::new(keys(dialect)), dialect, model_in_path: None }
+        AskReader {
+            scan: Scan::default(),
+            finds: Finds::new(dialect),
+            dialect,
+            model_in_path: None,
+            stream_in_path: false,
+        }
+    }
+
+    /// A reader for a request to that route, whose path may have said a part already.
+    #[must_use]
+    pub fn for_route(route: &Route) -> Self {
+        let reader = AskReader::new(route.dialect).with_model_in_path(route.model_in_path.clone());
+        AskReader { stream_in_path: route.stream, ..reader }
     }
 
     /// The path has named the model already: the body need not.
@@ -169,7 +185,7 @@ impl AskReader {
         };
         match self.model_in_path.take() {
             Some(model) => Ok(Some(model)),
-            None if named.is_none() => Err(AskFault::NoModel),
+            None if named.is_none() && !has_default_model(self.dialect) => Err(AskFault::NoModel),
             None => Ok(named),
         }
     }
@@ -181,16 +197,16 @@ impl AskReader {
         let system_start = self.system_start(body);
         Ask {
             other_models: finds.other_models(body),
-            stream: value(Top::Stream).is_some_and(Raw::is_true),
-            tools: finds.tools.iter().filter_map(|name| string_at(body, name)).collect(),
+            // Ollama streams unless told not to.
+            stream: value(Top::Stream).map_or(self.dialect == Dialect::Ollama, Raw::is_true)
+                || self.stream_in_path,
+            tools: finds.tool_names(body),
             user_message: finds
                 .last_user
                 .clone()
                 .and_then(|span| start_of(body, span, USER_MESSAGE_BYTES_MAX)),
             messages: finds.messages,
-            max_tokens: value(Top::MaxCompletionTokens)
-                .or_else(|| value(Top::MaxTokens))
-                .and_then(Raw::count),
+            max_tokens: finds.max_tokens(body),
             include_usage: value(Top::StreamOptions)
                 .and_then(|options| options.at("include_usage"))
                 .is_some_and(Raw::is_true),
@@ -212,6 +228,9 @@ impl AskReader {
         };
         if system.is_string() {
             return start_of_text(system.bytes(), SYSTEM_START_BYTES_MAX);
+        }
+        if system.is_object() && system.at("text").is_some() {
+            return system.at("text").and_then(|text| start_of_text(text.bytes(), SYSTEM_START_BYTES_MAX));
         }
         let parts = system.at("parts").unwrap_or(system);
         parts
@@ -258,44 +277,95 @@ enum Top {
     SessionId,
     User,
     SafetyIdentifier,
+    /// Gemini's and Bedrock's tools, whose names lie deeper.
+    ToolGroups,
+    /// An object with the bound on tokens inside.
+    Settings,
+    /// Code Assist's wrapper: its members count as if they stood at the top.
+    Wrapped,
 }
 
-const TOPS: usize = 16;
+const TOPS: usize = 19;
+
+/// Whether the provider takes a request that names no model.
+fn has_default_model(dialect: Dialect) -> bool {
+    matches!(
+        dialect,
+        Dialect::Images | Dialect::Audio | Dialect::Moderations | Dialect::Realtime | Dialect::Live
+    )
+}
 
 /// How each language spells them.
+#[rustfmt::skip] // A table reads as one.
 fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
     match dialect {
         Dialect::Messages => &[
-            ("model", Top::Model),
-            ("stream", Top::Stream),
-            ("tools", Top::Tools),
-            ("messages", Top::History),
-            ("system", Top::System),
-            ("max_tokens", Top::MaxTokens),
-            ("max_tokens_to_sample", Top::MaxCompletionTokens),
-            ("metadata", Top::Metadata),
+            ("model", Top::Model), ("stream", Top::Stream), ("tools", Top::Tools), ("messages", Top::History),
+            ("prompt", Top::History), ("system", Top::System), ("max_tokens", Top::MaxTokens),
+            ("max_tokens_to_sample", Top::MaxCompletionTokens), ("metadata", Top::Metadata),
         ],
         Dialect::Chat => &[
-            ("model", Top::Model),
-            ("models", Top::Models),
-            ("stream", Top::Stream),
-            ("stream_options", Top::StreamOptions),
-            ("tools", Top::Tools),
-            ("functions", Top::Functions),
-            ("messages", Top::History),
-            ("max_tokens", Top::MaxTokens),
-            ("max_completion_tokens", Top::MaxCompletionTokens),
-            ("metadata", Top::Metadata),
-            ("prompt_cache_key", Top::PromptCacheKey),
-            ("user", Top::User),
+            ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream),
+            ("stream_options", Top::StreamOptions), ("tools", Top::Tools), ("functions", Top::Functions),
+            ("messages", Top::History), ("max_tokens", Top::MaxTokens),
+            ("max_completion_tokens", Top::MaxCompletionTokens), ("metadata", Top::Metadata),
+            ("prompt_cache_key", Top::PromptCacheKey), ("user", Top::User),
             ("safety_identifier", Top::SafetyIdentifier),
+        ],
+        Dialect::Responses | Dialect::Realtime => &[
+            ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream), ("tools", Top::Tools),
+            ("input", Top::History), ("instructions", Top::System), ("max_output_tokens", Top::MaxTokens),
+            ("metadata", Top::Metadata), ("prompt_cache_key", Top::PromptCacheKey),
+            ("previous_response_id", Top::PreviousResponseId), ("user", Top::User),
+            ("safety_identifier", Top::SafetyIdentifier),
+        ],
+        Dialect::Completions => &[
+            ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream),
+            ("stream_options", Top::StreamOptions), ("prompt", Top::History), ("max_tokens", Top::MaxTokens),
+            ("user", Top::User),
+        ],
+        Dialect::Embeddings | Dialect::Images | Dialect::Audio | Dialect::Moderations => &[
+            ("model", Top::Model), ("stream", Top::Stream), ("prompt", Top::History), ("user", Top::User),
+        ],
+        Dialect::Gemini | Dialect::Live => &[
+            ("model", Top::Model), ("contents", Top::History), ("systemInstruction", Top::System),
+            ("system_instruction", Top::System), ("tools", Top::ToolGroups), ("generationConfig", Top::Settings),
+        ],
+        Dialect::Interactions => &[
+            ("model", Top::Model), ("stream", Top::Stream), ("input", Top::History),
+            ("system_instruction", Top::System), ("tools", Top::Tools),
+            ("previous_interaction_id", Top::PreviousResponseId), ("generation_config", Top::Settings),
+        ],
+        Dialect::CodeAssist => &[
+            ("model", Top::Model), ("request", Top::Wrapped), ("contents", Top::History),
+            ("systemInstruction", Top::System), ("tools", Top::ToolGroups), ("generationConfig", Top::Settings),
+            ("session_id", Top::SessionId),
+        ],
+        Dialect::Converse => &[
+            ("messages", Top::History), ("system", Top::System), ("toolConfig", Top::ToolGroups),
+            ("inferenceConfig", Top::Settings),
+        ],
+        Dialect::Invoke => &[
+            ("messages", Top::History), ("system", Top::System), ("tools", Top::Tools),
+            ("max_tokens", Top::MaxTokens), ("metadata", Top::Metadata), ("toolConfig", Top::ToolGroups),
+            ("inferenceConfig", Top::Settings),
+        ],
+        Dialect::Ollama => &[
+            ("model", Top::Model), ("stream", Top::Stream), ("tools", Top::Tools), ("messages", Top::History),
+            ("prompt", Top::History), ("system", Top::System), ("options", Top::Settings),
         ],
     }
 }
 
+/// How the languages that keep it in an object spell the bound on tokens.
+const MAX_TOKENS: &[&str] = &["maxOutputTokens", "max_output_tokens", "maxTokens", "num_predict"];
+
 /// What the scan found: places only.
 struct Finds {
+    dialect: Dialect,
     keys: &'static [(&'static str, Top)],
+    /// Levels that the wrapper adds while the scan is in it.
+    wrapped: u32,
     spans: [Option<(usize, usize)>; TOPS],
     /// Keys seen, in any case: bit `n` for `keys[n]`.
     seen: u32,
@@ -339,6 +409,7 @@ enum ToolKey {
 struct Message {
     key: MessageKey,
     part_is_text: bool,
+    has_role: bool,
     role: Role,
     text: Option<Range<usize>>,
 }
@@ -371,9 +442,11 @@ const TOOL_MEMBER: u32 = 3;
 const TOOL_BODY_MEMBER: u32 = 4;
 
 impl Finds {
-    fn new(keys: &'static [(&'static str, Top)]) -> Self {
+    fn new(dialect: Dialect) -> Self {
         Finds {
-            keys,
+            dialect,
+            keys: keys(dialect),
+            wrapped: 0,
             spans: [None; TOPS],
             seen: 0,
             twice: None,
@@ -421,7 +494,9 @@ impl Finds {
         self.messages = self.messages.saturating_add(1);
         let message = std::mem::take(&mut self.message);
         let Some(text) = message.text else { return };
-        match message.role {
+        // Gemini's contents may leave it out.
+        let by_default = matches!(self.dialect, Dialect::Gemini | Dialect::CodeAssist) && !message.has_role;
+        match if by_default { Role::User } else { message.role } {
             Role::User => {
                 self.first_user.get_or_insert_with(|| text.clone());
                 self.last_user = Some(text);
@@ -436,6 +511,7 @@ impl Finds {
     fn message_member(&mut self, body: &[u8], span: Range<usize>) {
         match self.message.key {
             MessageKey::Role => {
+                self.message.has_role = true;
                 self.message.role = match &body[span] {
                     b"\"user\"" => Role::User,
                     b"\"system\"" | b"\"developer\"" => Role::System,
@@ -521,6 +597,19 @@ impl Finds {
         }
     }
 
+    fn tool_names(&self, body: &[u8]) -> Vec<String> {
+        let plain = self.tools.iter().filter_map(|name| string_at(body, name));
+        let groups = self.value(body, Top::ToolGroups);
+        plain.chain(groups.into_iter().flat_map(names_in_groups)).collect()
+    }
+
+    fn max_tokens(&self, body: &[u8]) -> Option<u64> {
+        let plain = [Top::MaxCompletionTokens, Top::MaxTokens];
+        let plain = plain.into_iter().find_map(|top| self.value(body, top).and_then(Raw::count));
+        let settings = self.value(body, Top::Settings);
+        plain.or_else(|| settings.and_then(|s| MAX_TOKENS.iter().find_map(|name| s.at(name)?.count())))
+    }
+
     /// Models beyond `model` that the provider may run: fallbacks, and tools that bring a model of their own.
     fn other_models(&self, body: &[u8]) -> Vec<String> {
         let listed =
@@ -532,17 +621,19 @@ impl Finds {
 impl Watch for Finds {
     #[inline]
     fn depth(&self) -> u32 {
-        match self.top {
+        let depth = match self.top {
             Some(Top::History) => PART_MEMBER,
             Some(Top::Tools | Top::Functions) => TOOL_BODY_MEMBER,
             _ => TOP,
-        }
+        };
+        depth + self.wrapped
     }
 
     #[inline]
     fn key(&mut self, body: &[u8], depth: u32, key: Range<usize>) -> bool {
         let key = &body[key];
-        if depth == TOP {
+        let depth = depth.saturating_sub(self.wrapped);
+        if depth <= TOP {
             return self.top_key(key);
         }
         if self.top == Some(Top::History) {
@@ -555,15 +646,27 @@ impl Watch for Finds {
 
     #[inline]
     fn open(&mut self, body: &[u8], depth: u32, at: usize) {
-        if depth == 0 {
-            self.not_an_object = body[at] != b'{';
+        match (depth, self.top) {
+            (0, _) => self.not_an_object = body[at] != b'{',
+            (TOP, Some(Top::Wrapped)) if body[at] == b'{' => {
+                self.wrapped = 1;
+                self.top = None;
+            }
+            _ => {}
         }
     }
 
     #[inline]
     fn value(&mut self, body: &[u8], depth: u32, span: Range<usize>) {
-        match (depth, self.top) {
-            (0, _) => self.not_an_object = body[span.start] != b'{',
+        if depth <= self.wrapped {
+            // The wrapper itself ends, or the whole body.
+            self.wrapped = 0;
+            if depth == 0 {
+                self.not_an_object = body[span.start] != b'{';
+            }
+            return;
+        }
+        match (depth - self.wrapped, self.top) {
             (TOP, Some(top)) => {
                 self.top = None;
                 // A history that is a plain string is one user message.
@@ -574,8 +677,8 @@ impl Watch for Finds {
                 }
                 self.spans[top as usize] = Some((span.start, span.end));
             }
-            (_, Some(Top::History)) => self.message_value(body, depth, span),
-            (_, Some(Top::Tools | Top::Functions)) => self.tool_value(depth, span),
+            (depth, Some(Top::History)) => self.message_value(body, depth, span),
+            (depth, Some(Top::Tools | Top::Functions)) => self.tool_value(depth, span),
             _ => {}
         }
     }
@@ -588,6 +691,27 @@ fn start_of(body: &[u8], span: Range<usize>, bytes_max: usize) -> Option<String>
 /// The beginning of a JSON string that is given with its quotes.
 fn start_of_text(text: &[u8], bytes_max: usize) -> Option<String> {
     unescape_start(text.strip_prefix(b"\"")?.strip_suffix(b"\"")?, bytes_max)
+}
+
+/// Names of tools that are declared in groups: Gemini's function declarations and built-in tools, Bedrock's tool
+/// specifications.
+fn names_in_groups(groups: Raw<'_>) -> Vec<String> {
+    let list = groups.at("tools").unwrap_or(groups);
+    let mut names = Vec::new();
+    for group in list.elements() {
+        for (key, value) in group.members() {
+            match key.written() {
+                b"functionDeclarations" | b"function_declarations" => {
+                    names.extend(value.elements().filter_map(|tool| tool.at("name")?.string()));
+                }
+                b"toolSpec" => names.extend(value.at("name").and_then(Raw::string)),
+                b"cachePoint" => {}
+                // A tool that the provider runs: its key is its name.
+                other => names.extend(unescape(other).map(Cow::into_owned)),
+            }
+        }
+    }
+    names
 }
 
 fn string_at(body: &[u8], span: &Range<usize>) -> Option<String> {

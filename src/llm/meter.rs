@@ -14,8 +14,11 @@ use super::dialect::{Dialect, Effect, Endpoint, Reader};
 use super::likeness::Likenesses;
 use super::usage::Usage;
 use crate::wire::decode::Decoder;
+use crate::wire::eventstream::Frames;
 use crate::wire::head::Fields;
 use crate::wire::json::Raw;
+use crate::wire::jsonarray::Elements;
+use crate::wire::ndjson::Lines;
 use crate::wire::sse::Splitter;
 
 /// One tool call in a response.
@@ -86,9 +89,30 @@ pub struct Meter {
     events: u64,
     unreadable_events: u64,
     status: u16,
-    /// The head promised an event stream.
-    stream_declared: bool,
+    dialect: Dialect,
+    declared: Declared,
     not_metered: Option<&'static str>,
+}
+
+/// What the content type promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Declared {
+    EventStream,
+    Lines,
+    Json,
+    Other,
+}
+
+impl Declared {
+    fn by(fields: &Fields) -> Self {
+        let kind = fields.text("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+        match kind.trim().to_ascii_lowercase().as_str() {
+            "text/event-stream" => Declared::EventStream,
+            "application/x-ndjson" | "application/jsonl" | "application/x-jsonl" => Declared::Lines,
+            "application/json" => Declared::Json,
+            _ => Declared::Other,
+        }
+    }
 }
 
 /// How the body is cut into pieces that can be read.
@@ -98,6 +122,12 @@ enum Framing {
     Undecided,
     /// An event stream.
     Sse(Splitter),
+    /// Lines of JSON; how many have come.
+    Lines(Lines, u64),
+    /// An array whose elements come one by one.
+    Array(Elements),
+    /// AWS's binary frames.
+    Binary(Frames),
     /// One JSON value, held whole.
     Json(Vec<u8>),
     /// Nothing that can be read (sound, images, a web page).
@@ -112,19 +142,23 @@ impl Meter {
             Ok(decoder) => (decoder.map(Box::new), None),
             Err(fault) => (None, Some(fault.reason())),
         };
+        let binary =
+            fields.text("content-type").is_some_and(|t| t.starts_with("application/vnd.amazon.eventstream"));
         let framing = match endpoint {
             Endpoint::Speech if status < 400 => Framing::Opaque,
+            _ if binary => Framing::Binary(Frames::default()),
             _ => Framing::Undecided,
         };
         Meter {
-            reader: Reader::new(dialect),
+            reader: Reader::new(dialect, fields),
             framing,
             decoder,
             likenesses: Likenesses::default(),
             events: 0,
             unreadable_events: 0,
             status,
-            stream_declared: fields.text("content-type").is_some_and(|t| t.starts_with("text/event-stream")),
+            dialect,
+            declared: Declared::by(fields),
             not_metered,
         }
     }
@@ -147,15 +181,38 @@ impl Meter {
     #[must_use]
     pub fn finish(mut self) -> Reading {
         let mut pending = false;
-        let silent_stream = matches!(self.framing, Framing::Undecided) && self.stream_declared;
-        let stream = matches!(self.framing, Framing::Sse(_)) || silent_stream;
-        match std::mem::replace(&mut self.framing, Framing::Opaque) {
-            Framing::Sse(splitter) => pending = self.finish_stream(splitter),
-            Framing::Json(body) => self.finish_json(&body),
+        let stream = match std::mem::replace(&mut self.framing, Framing::Opaque) {
+            Framing::Sse(splitter) => {
+                pending = self.finish_stream(splitter);
+                true
+            }
+            Framing::Lines(lines, count) => {
+                let count = count + self.finish_lines(&lines);
+                self.declared == Declared::Lines || count > 1
+            }
+            Framing::Array(elements) => {
+                pending = elements.is_pending();
+                self.reader.draft_mut().complete &= elements.ended();
+                true
+            }
+            Framing::Binary(frames) => {
+                pending = frames.is_pending();
+                true
+            }
+            Framing::Json(body) => {
+                self.finish_json(&body);
+                false
+            }
             // Nothing came: that is all of a body, but a stream has an end of its own.
-            Framing::Undecided => self.reader.draft_mut().complete = !self.stream_declared,
-            Framing::Opaque => self.reader.draft_mut().complete = self.not_metered.is_none(),
-        }
+            Framing::Undecided => {
+                self.reader.draft_mut().complete = self.declared != Declared::EventStream;
+                self.declared == Declared::EventStream
+            }
+            Framing::Opaque => {
+                self.reader.draft_mut().complete = self.not_metered.is_none();
+                false
+            }
+        };
         let mut reading = self.reader.finish();
         reading.stream = stream;
         reading.pending_at_eof = pending;
@@ -186,6 +243,9 @@ impl Meter {
     pub fn held_bytes(&self) -> usize {
         let framing = match &self.framing {
             Framing::Sse(splitter) => splitter.held_bytes(),
+            Framing::Lines(lines, _) => lines.held_bytes(),
+            Framing::Array(elements) => elements.held_bytes(),
+            Framing::Binary(frames) => frames.held_bytes(),
             Framing::Json(body) => body.capacity(),
             Framing::Undecided | Framing::Opaque => 0,
         };
@@ -202,6 +262,9 @@ impl Meter {
     fn plain(&mut self, text: &[u8]) {
         match &mut self.framing {
             Framing::Sse(_) => self.stream(text),
+            Framing::Lines(..) => self.lines(text),
+            Framing::Array(_) => self.array(text),
+            Framing::Binary(_) => self.frames(text),
             Framing::Json(body) if body.len() + text.len() <= HELD_BYTES_MAX => body.extend_from_slice(text),
             Framing::Json(_) => self.give_up("body too long to be read"),
             Framing::Undecided => self.decide(text),
@@ -214,12 +277,99 @@ impl Meter {
     fn decide(&mut self, text: &[u8]) {
         let Some(first) = text.iter().find(|b| !b.is_ascii_whitespace()) else { return };
         self.framing = match first {
+            b'{' if self.sends_lines() => Framing::Lines(Lines::new(HELD_BYTES_MAX), 0),
+            b'[' if self.sends_arrays() => Framing::Array(Elements::new(HELD_BYTES_MAX)),
             b'{' | b'[' => Framing::Json(Vec::new()),
             // `data`, `event`, `id`, `retry`, a comment, a byte order mark.
             b'd' | b'e' | b'i' | b'r' | b':' | 0xEF => Framing::Sse(Splitter::new(HELD_BYTES_MAX)),
+            // The highest byte of a frame's length.
+            0 if matches!(self.dialect, Dialect::Converse | Dialect::Invoke) => {
+                Framing::Binary(Frames::default())
+            }
             _ => Framing::Opaque,
         };
         self.plain(text);
+    }
+
+    fn sends_lines(&self) -> bool {
+        self.declared == Declared::Lines
+            || (self.dialect == Dialect::Ollama && self.declared != Declared::Json)
+    }
+
+    fn sends_arrays(&self) -> bool {
+        matches!(self.dialect, Dialect::Gemini | Dialect::CodeAssist) && self.status < 400
+    }
+
+    fn lines(&mut self, block: &[u8]) {
+        let Framing::Lines(lines, count) = &mut self.framing else { return };
+        let mut at = 0;
+        loop {
+            match lines.next(block, &mut at) {
+                Ok(Some(line)) if line.trim_ascii().is_empty() => {}
+                Ok(Some(line)) => {
+                    *count += 1;
+                    self.events += 1;
+                    if self.reader.event(b"", line) == Effect::Unreadable {
+                        self.unreadable_events += 1;
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => return self.give_up("line too long to be read"),
+            }
+        }
+    }
+
+    /// The last line may lack its end; how many lines it was.
+    fn finish_lines(&mut self, lines: &Lines) -> u64 {
+        let last = lines.finish();
+        if last.trim_ascii().is_empty() {
+            return 0;
+        }
+        self.events += 1;
+        if self.reader.event(b"", last) == Effect::Unreadable {
+            self.unreadable_events += 1;
+        }
+        1
+    }
+
+    fn array(&mut self, block: &[u8]) {
+        let Framing::Array(elements) = &mut self.framing else { return };
+        let mut at = 0;
+        loop {
+            match elements.next(block, &mut at) {
+                Ok(Some(element)) => {
+                    self.events += 1;
+                    if self.reader.event(b"", element) == Effect::Unreadable {
+                        self.unreadable_events += 1;
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => return self.give_up("element too long to be read"),
+            }
+        }
+    }
+
+    fn frames(&mut self, block: &[u8]) {
+        let Framing::Binary(frames) = &mut self.framing else { return };
+        frames.feed(block);
+        loop {
+            match frames.next_frame() {
+                Ok(Some(frame)) => {
+                    self.events += 1;
+                    if frame.text(":message-type") == b"event" {
+                        if self.reader.event(frame.text(":event-type"), frame.payload) == Effect::Unreadable {
+                            self.unreadable_events += 1;
+                        }
+                    } else {
+                        let kind = [frame.text(":exception-type"), frame.text(":error-code")];
+                        let kind = kind.into_iter().find(|kind| !kind.is_empty()).unwrap_or_default();
+                        self.reader.exception(kind, frame.payload);
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => return self.give_up("binary frame broken"),
+            }
+        }
     }
 
     fn stream(&mut self, block: &[u8]) {

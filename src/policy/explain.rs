@@ -108,7 +108,7 @@ impl Telling<'_> {
         let member =
             if groups.is_empty() { String::from("in no group") } else { format!("in {}", groups.join(", ")) };
         self.step(
-            format!("{kind} {}, {member}; {} grants are for it", principal.name, rights.grants.len()),
+            format!("{kind} {}, {member}; grants for it: {}", principal.name, rights.grants.len()),
             None,
         );
     }
@@ -239,6 +239,13 @@ fn whom(grant: &Grant) -> String {
 fn add_to(grant: &Grant, principal: &Principal) -> String {
     let groups: Vec<&Src> = grant.src.iter().filter(|src| matches!(src, Src::Group(_))).take(1).collect();
     let by_group = groups.first().map(|group| format!(", or become a member of {group}")).unwrap_or_default();
+    if grant.src.contains(&Src::Loopback) && !principal.loopback {
+        return format!(
+            "connect from this machine, or add \"{}\" to src of the grant at {}",
+            as_src(principal),
+            grant.place
+        );
+    }
     format!("add \"{}\" to src of the grant at {}{by_group}", as_src(principal), grant.place)
 }
 

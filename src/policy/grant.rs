@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::glob::Glob;
 use super::identity::{Kind, Principal};
 use crate::base::settings::Place;
-use settings::Role;
+use settings::{Capability, Globs, Role};
 
 /// One grant.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Grant {
 }
 
 /// One capability, resolved.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gives {
     /// Where it stands in the file.
     pub place: Place,
@@ -47,6 +47,28 @@ pub struct Gives {
 }
 
 impl Gives {
+    /// What a capability gives, as written.
+    #[must_use]
+    pub fn of(written: &Capability) -> Self {
+        let globs = |globs: &Option<Globs>| {
+            globs.as_ref().map(|globs| globs.0.iter().map(|glob| glob.value.clone()).collect::<Vec<_>>())
+        };
+        let tools = written.tools.as_ref();
+        let headers = written.add_headers.iter().map(|line| (line.name.clone(), line.value.clone()));
+        Self {
+            place: written.place.clone(),
+            role: written.role,
+            models: globs(&written.models),
+            quotas: written.quotas.iter().map(|used| Arc::from(used.bucket.as_str())).collect(),
+            add_headers: headers.collect(),
+            tools_allow: tools.and_then(|tools| globs(&tools.allow)),
+            tools_deny: tools.and_then(|tools| globs(&tools.deny)).unwrap_or_default(),
+            direct_paths: globs(&written.direct_paths).unwrap_or_default(),
+            read_metrics: written.read_metrics,
+            read_pricing: written.read_pricing,
+        }
+    }
+
     /// Does it cover this model at this provider? One without `models` covers all, but gives none of them.
     #[must_use]
     pub fn covers(&self, provider: &str, model: &str) -> bool {

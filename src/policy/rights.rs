@@ -103,8 +103,8 @@ pub struct Rights {
     everything: Option<Place>,
     by_provider: HashMap<Box<str>, Vec<(Glob, Place)>>,
     wild: Vec<(Glob, Place)>,
-    /// Capabilities that say more than which models: index of grant and of capability.
-    extras: Vec<(usize, usize)>,
+    /// Capabilities that say more than which models.
+    extras: Vec<Gives>,
     verdicts: HashMap<Box<str>, Vec<(Dialect, Verdict)>>,
 }
 
@@ -121,12 +121,11 @@ impl Rights {
             rights.everything = Some(place);
         }
         let mut seen = HashSet::new();
-        for at in &grants {
-            for (nth, gives) in snapshot.grants[*at].gives.iter().enumerate() {
-                rights.add(gives, &mut seen);
-                if says_more(gives) {
-                    rights.extras.push((*at, nth));
-                }
+        let listed = grants.iter().flat_map(|at| &snapshot.grants[*at].gives);
+        for gives in listed.chain(&principal.carried) {
+            rights.add(gives, &mut seen);
+            if says_more(gives) {
+                rights.extras.push(gives.clone());
             }
         }
         rights.grants = grants;
@@ -223,7 +222,7 @@ impl Rights {
         let speaking = snapshot.providers.iter().filter(|provider| provider.dialects.contains(&dialect));
         for provider in speaking.filter(|provider| self.touches(&provider.id)) {
             plan.providers.push(Arc::clone(provider));
-            plan.hops.push(self.hop(snapshot, &provider.id, None, None));
+            plan.hops.push(self.hop(&provider.id, None, None));
         }
         plan
     }
@@ -243,7 +242,7 @@ impl Rights {
             };
             if let Some(place) = allowed.filter(|_| others()) {
                 plan.providers.push(Arc::clone(provider));
-                let mut hop = self.hop(snapshot, &provider.id, Some(sent), Some(place));
+                let mut hop = self.hop(&provider.id, Some(sent), Some(place));
                 hop.model = candidate.sent;
                 plan.hops.push(hop);
             }
@@ -251,10 +250,9 @@ impl Rights {
         plan
     }
 
-    fn hop(&self, snapshot: &Snapshot, provider: &str, model: Option<&str>, rule: Option<&Place>) -> Hop {
+    fn hop(&self, provider: &str, model: Option<&str>, rule: Option<&Place>) -> Hop {
         let mut hop = Hop { rule: rule.cloned().unwrap_or_default(), ..Hop::default() };
-        for (grant, nth) in &self.extras {
-            let gives = &snapshot.grants[*grant].gives[*nth];
+        for gives in &self.extras {
             let covered = match model {
                 Some(model) => gives.covers(provider, model),
                 None => gives.models.is_none(),

@@ -80,7 +80,7 @@ pub struct Bucket {
 }
 
 /// Bounds; each says what happens at it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of a request head: 431 and closed.
     pub head_bytes_max: usize,

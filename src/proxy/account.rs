@@ -22,7 +22,6 @@ use crate::record::record::{
     Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, Record, Who,
 };
 use crate::wire::h1::{Request, Response};
-use crate::wire::head::Fields;
 
 /// Response bytes gathered before they leave for the writer.
 const PART_BYTES: usize = 16 * 1024;
@@ -32,13 +31,12 @@ pub(super) struct Account {
     record: Box<Record>,
     began: Moment,
     route: Option<Route>,
-    request_fields: Fields,
-    response_fields: Fields,
     meter: Option<Box<Meter>>,
     hash_out: Option<Box<Xxh3>>,
     part: Vec<u8>,
     reservation: Option<Reservation>,
     waited: Duration,
+    opened: bool,
     /// Whether any byte of a response has gone to the client, so that a fault can no longer be answered.
     pub(super) head_sent: bool,
     /// Whether only a reset can tell the client that its response was cut.
@@ -57,24 +55,22 @@ impl Account {
             record.who.principal.clone_from(&principal.name);
             record.who.source = principal.source.to_owned();
         }
-        let mut request_fields = Fields::new();
         if let Some(request) = request {
             record.method.clone_from(&request.head.method);
             record.path = heads::redacted_target(&request.head.target);
-            request_fields.clone_from(&request.head.fields);
+            record.request_headers = heads::redacted(&request.head.fields);
         }
         core.stats.add(Count::ExchangesOpen, 1);
         Self {
             record,
             began: clock::now(),
             route: None,
-            request_fields,
-            response_fields: Fields::new(),
             meter: None,
             hash_out: None,
             part: Vec::new(),
             reservation: None,
             waited: Duration::ZERO,
+            opened: false,
             head_sent: false,
             ends_by_close: false,
             request_complete: false,
@@ -116,16 +112,25 @@ impl Account {
     pub(super) fn asked(&mut self, ask: Ask) {
         if let Some(route) = &self.route {
             let principal = &self.record.who.principal;
-            self.record.caller = agent::caller(&self.request_fields, &ask, principal, route.endpoint);
+            self.record.caller = agent::caller(&self.record.request_headers, &ask, principal, route.endpoint);
         }
         self.record.ask = ask;
     }
 
-    /// Policy agreed: the small open entry makes a crash visible.
-    pub(super) fn admitted(&mut self, core: &Core, provider: &str, model: Option<String>) {
+    /// Policy agreed. The place of the record's close is reserved now; the open entry follows if the exchange lasts.
+    pub(super) fn admitted(&mut self, core: &Core, provider: &str) {
         self.record.times.admitted_us = Some(self.elapsed_us());
         self.record.provider = provider.to_owned();
-        let open = Open {
+        self.reservation = core.reserve();
+    }
+
+    /// The exchange lasts: the small open entry makes a crash visible, and the exchange seen while it runs. One that
+    /// ends within a batch of the writer needs none: a crash loses at most that batch either way.
+    pub(super) fn lasts(&mut self, core: &Core) {
+        if std::mem::replace(&mut self.opened, true) {
+            return;
+        }
+        core.note_open(Note::Open(Box::new(Open {
             id: self.record.id,
             accepted_at_us: self.record.times.accepted_at_us,
             who: self.record.who.clone(),
@@ -133,10 +138,9 @@ impl Account {
             dialect: self.record.dialect,
             method: self.record.method.clone(),
             path: self.record.path.clone(),
-            model,
-            provider: provider.to_owned(),
-        };
-        self.reservation = core.note_open(Note::Open(Box::new(open)));
+            model: self.record.ask.model.clone(),
+            provider: self.record.provider.clone(),
+        })));
     }
 
     /// A connection to the provider is in hand; `waited` of that was not our work.
@@ -181,7 +185,7 @@ impl Account {
     /// The response head as it will stand in the record.
     pub(super) fn response_head(&mut self, response: Response) {
         self.record.status = response.head.status;
-        self.response_fields = response.head.fields;
+        self.record.response_headers = heads::redacted(&response.head.fields);
     }
 
     /// Content that came from the provider. Read and kept only now, after it was sent on.
@@ -262,8 +266,6 @@ impl Account {
             self.record.outcome = self.outcome();
         }
         self.record.times.last_byte_us = self.elapsed_us();
-        self.record.request_headers = heads::redacted(&self.request_fields);
-        self.record.response_headers = heads::redacted(&self.response_fields);
         self.count(core);
         core.note_close(Note::Close(self.record), self.reservation);
     }

@@ -268,7 +268,7 @@ impl Core {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        self.snapshot.borrow().limits.clone()
+        self.snapshot.borrow().limits
     }
 
     pub(super) fn scratch(&self) -> RefMut<'_, Scratch> {
@@ -340,11 +340,17 @@ impl Core {
         logins.entry(uid).or_insert_with(look_up).clone()
     }
 
-    /// Put the open note on the ring and reserve room for the close; without room the exchange goes on unreserved.
-    pub(super) fn note_open(&self, open: Note) -> Option<Reservation> {
-        self.stats.add(Count::RecordsQueued, 1);
+    /// Reserve room for an exchange's close; without room it goes on unreserved.
+    pub(super) fn reserve(&self) -> Option<Reservation> {
         self.free_spent();
-        self.ring.borrow_mut().open(open, Room::default()).ok()
+        self.ring.borrow_mut().reserve(Room::default()).ok()
+    }
+
+    /// Put an open note on the ring, where there is room that nobody reserved.
+    pub(super) fn note_open(&self, open: Note) {
+        self.stats.add(Count::RecordsQueued, 1);
+        // Lost, it costs the sight of an exchange under way, and not its record.
+        let _ = self.ring.borrow_mut().note(open);
     }
 
     pub(super) fn note_close(&self, close: Note, reservation: Option<Reservation>) {

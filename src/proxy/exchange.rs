@@ -144,7 +144,7 @@ async fn ask(
         .text("content-encoding")
         .filter(|coding| !coding.eq_ignore_ascii_case("identity"));
     let mut reader = (request.head.method == "POST")
-        .then(|| AskReader::new(route.dialect).with_model_in_path(route.model_in_path.clone()));
+        .then(|| AskReader::for_route(route));
     let known = loop {
         if body.is_done() {
             break false;
@@ -205,7 +205,7 @@ fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Re
         Wants { dialect: route.dialect, model: model.as_deref(), others: &account.ask().other_models };
     match core.decide(conn.principal.as_ref(), wants) {
         Verdict::Allow(plan) => {
-            account.admitted(core, &plan.providers[0].id, model);
+            account.admitted(core, &plan.providers[0].id);
             Ok(plan)
         }
         Verdict::Deny(why) => Err(why.into()),

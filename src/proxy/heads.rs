@@ -1,6 +1,8 @@
 //! The heads weir writes: the request to the provider, the response to the client. Everything end-to-end passes in
 //! its order and spelling; connection fields and credentials do not.
 
+use std::borrow::Cow;
+
 use crate::base::id::ExchangeId;
 use crate::policy::identity::peer::is_front_field;
 use crate::policy::snapshot::Provider;
@@ -60,7 +62,11 @@ pub(super) fn write_request(
     upload: Upload,
 ) {
     let head = &request.head;
-    for piece in [head.method.as_str(), " ", &provider.prefix, &head.target, " HTTP/1.1\r\n"] {
+    let target = match provider.passthrough {
+        true => Cow::Borrowed(head.target.as_str()),
+        false => without_key(&head.target),
+    };
+    for piece in [head.method.as_str(), " ", &provider.prefix, &target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
     write_field(out, b"Host", provider.origin.authority().as_bytes());
@@ -85,6 +91,17 @@ pub(super) fn write_request(
         Upload::Chunked => write_field(out, b"Transfer-Encoding", b"chunked"),
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The target without a credential in its query (`?key=`, Gemini): the client's own key never reaches a provider.
+fn without_key(target: &str) -> Cow<'_, str> {
+    let Some((path, query)) = target.split_once('?') else { return Cow::Borrowed(target) };
+    let is_key = |pair: &&str| matches!(pair.split('=').next(), Some("key" | "api_key" | "access_token"));
+    if !query.split('&').any(|pair| is_key(&pair)) {
+        return Cow::Borrowed(target);
+    }
+    let kept: Vec<_> = query.split('&').filter(|pair| !is_key(pair)).collect();
+    Cow::Owned(if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) })
 }
 
 fn passes_up(name: &[u8], request: &Request, provider: &Provider, added: &[(String, String)]) -> bool {
@@ -155,7 +172,7 @@ pub(super) fn write_informational(out: &mut Vec<u8>, response: &Response) {
 }
 
 /// Fields for the record: credentials and cookies keep their name and lose their value.
-pub(super) fn redacted(fields: &Fields) -> Vec<(String, String)> {
+pub(super) fn redacted(fields: &Fields) -> Fields {
     const SECRET: [&str; 8] = [
         "authorization",
         "x-api-key",
@@ -166,12 +183,11 @@ pub(super) fn redacted(fields: &Fields) -> Vec<(String, String)> {
         "set-cookie",
         "x-amz-security-token",
     ];
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let shown = |name: &[u8], value: &[u8]| match is_one_of(name, &SECRET) {
-        true => "(redacted)".to_owned(),
-        false => text(value),
-    };
-    fields.iter().map(|(name, value)| (text(name), shown(name, value))).collect()
+    let mut shown = Fields::with_room_of(fields);
+    for (name, value) in fields.iter() {
+        shown.push(name, if is_one_of(name, &SECRET) { b"(redacted)" } else { value });
+    }
+    shown
 }
 
 /// The target for record and log: query parameters that carry credentials lose their value.
@@ -251,12 +267,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_the_query_does_not_go_up() {
+        for (target, expected) in [
+            ("/v1beta/m:g?key=s&alt=sse", "/v1beta/m:g?alt=sse"),
+            ("/v1beta/m:g?key=s", "/v1beta/m:g"),
+            ("/v1beta/m:g?alt=sse", "/v1beta/m:g?alt=sse"),
+            ("/v1/messages?beta=true", "/v1/messages?beta=true"),
+        ] {
+            assert_eq!(without_key(target), expected);
+        }
+    }
+
+    #[test]
     fn secrets_are_not_recorded() {
         let fields: Fields = [("Authorization", "Bearer s"), ("x", "y")].into_iter().collect();
-        assert_eq!(
-            redacted(&fields),
-            [("Authorization".into(), "(redacted)".into()), ("x".into(), "y".into())]
-        );
+        let shown: Fields = [("Authorization", "(redacted)"), ("x", "y")].into_iter().collect();
+        assert_eq!(redacted(&fields), shown);
         assert_eq!(redacted_target("/v1?key=s&alt=sse"), "/v1?key=(redacted)&alt=sse");
     }
 }

@@ -19,6 +19,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::conn::{After, Conn};
 use super::core::{Core, SCRATCH_BYTES};
@@ -34,6 +35,10 @@ use crate::wire::head::Version;
 
 /// Largest block taken for a client that has been slow: what it did not take is held in memory until it does.
 const SLOW_BLOCK_BYTES: usize = 16 * 1024;
+/// An exchange that has no answer after this is told to the writer as open. Within a batch of the writer's.
+const LASTS_AFTER: Duration = Duration::from_millis(50);
+/// Bodies up to this go out in one piece with their head: cheaper than a gathering write.
+const JOINED_BODY_BYTES: usize = 16 * 1024;
 /// Informational responses a provider may send before the final one.
 const INFORMATIONAL_MAX: u32 = 16;
 
@@ -76,6 +81,7 @@ impl Relay<'_, '_> {
         let added = hop.map_or(&[][..], |hop| &hop.add_headers);
         heads::write_request(&mut head, self.sending.request, provider, added, form);
         let mut out = Outgoing::new(form, head);
+        out.join_small(self.sending.body);
         loop {
             out.fill(self.sending.body);
             let pushed = self.push(&mut out);
@@ -161,7 +167,9 @@ impl Relay<'_, '_> {
     /// The final response head, and what of the body came with it.
     async fn response_head(&mut self) -> Result<(Response, Vec<u8>), Broken> {
         let limits = HeadLimits::default();
-        self.conn.limit.set_after(self.core.limits().first_byte);
+        // The first wait is short: whoever waits longer is told to the writer, and then waits on.
+        let mut patience = self.core.limits().first_byte.checked_sub(LASTS_AFTER);
+        self.conn.limit.set_after(self.core.limits().first_byte.min(LASTS_AFTER));
         let mut bytes: Vec<u8> = Vec::new();
         for _ in 0..INFORMATIONAL_MAX {
             let mut scan = HeadScan::default();
@@ -169,7 +177,7 @@ impl Relay<'_, '_> {
                 if let Some(end) = scan.end(&bytes, &limits).map_err(bad_answer)? {
                     break end;
                 }
-                self.read_head(&mut bytes).await?;
+                self.read_head(&mut bytes, &mut patience).await?;
             };
             let rest = bytes.split_off(end);
             let response =
@@ -184,12 +192,23 @@ impl Relay<'_, '_> {
         Err(Fault::because(Kind::BadAnswer, "too many informational responses").into())
     }
 
-    async fn read_head(&mut self, bytes: &mut Vec<u8>) -> Result<(), Broken> {
+    async fn read_head(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        patience: &mut Option<Duration>,
+    ) -> Result<(), Broken> {
         loop {
             match self.wait_response().await {
                 Event::FromProvider => {}
                 Event::FromClient => return Err(gone("while the provider was thinking").into()),
-                Event::Writable | Event::Late => return Err(Fault::new(Kind::FirstByteTimeout).into()),
+                Event::Writable | Event::Late => {
+                    let Some(rest) = patience.take() else {
+                        return Err(Fault::new(Kind::FirstByteTimeout).into());
+                    };
+                    self.sending.account.lasts(self.core);
+                    self.conn.limit.set_after(rest);
+                    continue;
+                }
             }
             let mut scratch = self.core.scratch();
             match self.lease.transport.try_read(&mut scratch.block) {
@@ -225,6 +244,9 @@ impl Relay<'_, '_> {
         let idle = self.core.limits().idle;
         self.first_block(&mut down, head, &rest).await?;
         drop(rest);
+        if !down.done {
+            self.sending.account.lasts(self.core);
+        }
         self.conn.limit.set_after(idle);
         let mut drained = true;
         while !down.done {
@@ -411,6 +433,17 @@ struct Outgoing {
 impl Outgoing {
     fn new(form: Upload, head: Vec<u8>) -> Self {
         Self { form, framed: head, framed_sent: 0, body_sent: 0, ended: false }
+    }
+
+    /// A small complete body goes behind its head, in the same piece.
+    fn join_small(&mut self, body: &Body) {
+        if matches!(self.form, Upload::Length(_))
+            && body.is_done()
+            && body.sendable().len() <= JOINED_BODY_BYTES
+        {
+            self.framed.extend_from_slice(body.sendable());
+            self.body_sent = body.sendable().len();
+        }
     }
 
     /// Frame what has newly come, where we frame.

@@ -54,6 +54,9 @@ pub(super) fn response(
     write_field(&mut out, b"content-type", b"application/json");
     write_field(&mut out, b"content-length", body.len().to_string().as_bytes());
     write_field(&mut out, b"x-weir-id", &id.letters());
+    if matches!(dialect, Some(Dialect::Converse | Dialect::Invoke)) {
+        write_field(&mut out, b"x-amzn-errortype", bedrock_type(status).as_bytes());
+    }
     if status == 426 {
         // RFC 9110 15.5.22: a 426 names the protocol to use, here the one already spoken.
         write_field(&mut out, b"upgrade", b"HTTP/1.1");
@@ -74,16 +77,70 @@ pub(super) fn response(
 /// Error body in the dialect's own shape.
 fn body(fault: &Fault, status: u16, dialect: Option<Dialect>, id: ExchangeId) -> serde_json::Value {
     let message = fault.to_string();
-    match dialect {
-        Some(Dialect::Messages) => json!({
+    match dialect.map(Shape::of) {
+        Some(Shape::Anthropic) => json!({
             "type": "error",
             "error": { "type": anthropic_type(status), "message": message },
             "request_id": id,
         }),
-        Some(Dialect::Chat) => json!({
+        Some(Shape::OpenAi) => json!({
             "error": { "message": message, "type": openai_type(status), "param": null, "code": openai_code(fault) },
         }),
+        Some(Shape::Google) => json!({
+            "error": { "code": status, "message": message, "status": google_status(status) },
+        }),
+        Some(Shape::Bedrock) => json!({ "message": message, "__type": bedrock_type(status) }),
+        Some(Shape::Ollama) => json!({ "error": message }),
         None => json!({ "error": { "type": fault.word(), "message": message, "id": id } }),
+    }
+}
+
+/// Families of error bodies.
+enum Shape {
+    Anthropic,
+    OpenAi,
+    Google,
+    Bedrock,
+    Ollama,
+}
+
+impl Shape {
+    fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Messages => Shape::Anthropic,
+            Dialect::Chat | Dialect::Responses | Dialect::Completions | Dialect::Embeddings => Shape::OpenAi,
+            Dialect::Images | Dialect::Audio | Dialect::Moderations | Dialect::Realtime => Shape::OpenAi,
+            Dialect::Gemini | Dialect::Interactions | Dialect::CodeAssist | Dialect::Live => Shape::Google,
+            Dialect::Converse | Dialect::Invoke => Shape::Bedrock,
+            Dialect::Ollama => Shape::Ollama,
+        }
+    }
+}
+
+/// google.rpc.Code for a status (google/rpc/code.proto).
+fn google_status(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "INTERNAL",
+    }
+}
+
+/// Exception names of the Bedrock runtime.
+fn bedrock_type(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "AccessDeniedException",
+        404 => "ResourceNotFoundException",
+        429 => "ThrottlingException",
+        400..=499 => "ValidationException",
+        503 => "ServiceUnavailableException",
+        504 => "ModelTimeoutException",
+        _ => "InternalServerException",
     }
 }
 
@@ -153,7 +210,9 @@ mod tests {
         assert!(text(Some(Dialect::Messages)).contains(r#""type":"not_found_error""#));
         assert!(text(Some(Dialect::Chat)).contains(r#""code":"model_not_found""#));
         assert!(text(None).contains(r#""type":"no_model""#));
-        for shape in [Some(Dialect::Messages), Some(Dialect::Chat), None] {
+        assert!(text(Some(Dialect::Gemini)).contains(r#""status":"NOT_FOUND""#));
+        assert!(text(Some(Dialect::Converse)).contains("x-amzn-errortype: ResourceNotFoundException"));
+        for shape in Dialect::ALL.iter().copied().map(Some).chain([None]) {
             let (head, body) =
                 text(shape).split_once("\r\n\r\n").map(|(h, b)| (h.to_owned(), b.to_owned())).unwrap();
             assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n") && head.contains("connection: close"));

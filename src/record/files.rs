@@ -132,12 +132,17 @@ impl Segments {
     /// Find the end of what is there, cutting a torn tail.
     pub fn open(layout: &Layout, kind: Kind, bytes_max: u64) -> io::Result<(Segments, Survey)> {
         let numbers = layout.numbers(kind)?;
-        let mut seen = Survey::default();
-        // The chain goes on from the last block there is, which may be in the segment before the last.
-        for number in numbers.iter().rev().take(2).rev() {
-            let path = layout.segment(kind, *number);
+        let look = |number: u32, before| {
+            let path = layout.segment(kind, number);
             let file = File::open(&path).map_err(|e| explain(e, "cannot read", &path))?;
-            seen = survey(&file, seen.head).map_err(|e| explain(e, "cannot read", &path))?;
+            survey(&file, before).map_err(|e| explain(e, "cannot read", &path))
+        };
+        let mut seen = numbers.last().map(|last| look(*last, None)).transpose()?.unwrap_or_default();
+        if let [.., before, last] = numbers[..]
+            && (seen.head.is_none() || seen.damaged > 0)
+        {
+            // The chain goes on from the segment before; and only with its end a torn first batch is told from damage.
+            seen = look(last, look(before, None)?.head)?;
         }
         let number = numbers.last().copied().unwrap_or(1);
         let mut segments =

@@ -14,6 +14,7 @@ mod join;
 pub mod line;
 #[expect(clippy::module_inception, reason = "the record is the subject of the folder")]
 pub mod record;
+mod recovery;
 pub mod segment;
 pub mod store;
 mod tail;

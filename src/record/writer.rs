@@ -27,13 +27,14 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::blocks::Blocks;
-use super::files::{Layout, Segments, explain, head_of};
+use super::files::{Layout, Segments, head_of};
 use super::handover;
 use super::health::{Place, WriterHealth};
 use super::join::Joins;
 use super::line::{Bodies, Loss};
-use super::record::{CapturePart, CaptureState, Note, Open, Outcome, Record};
-use super::segment::{Encoder, Head, Kind, Survey};
+use super::record::{CapturePart, CaptureState, Note};
+use super::recovery::{lost_record, open_index};
+use super::segment::{Encoder, Kind, Survey};
 use super::store::index::{Index, Position};
 use super::store::log;
 use super::tail::Tail;
@@ -169,7 +170,7 @@ impl Writer {
             content: blocks(Kind::Content, &content_seen, CONTENT_BLOCK_BYTES)?,
             log: blocks(Kind::Log, &log_seen, LOG_BLOCK_BYTES)?,
             joins: Joins::new(options.gathered_bytes_max, options.body_bytes_max)?,
-            handed: options.socket.then(|| handover::listen(&layout.socket())).transpose()?,
+            handed: options.socket.then(|| listen(&layout)).transpose()?.flatten(),
             batch: Batch::new(consumers.len()),
             first_consumer: 0,
             notes: Vec::new(),
@@ -601,44 +602,12 @@ impl Writer {
     }
 }
 
-/// Open the index and bring it up to the log, making it anew where it tells of a log that is not this one. Returns also
-/// how many records it had read that the log has no more: they were acknowledged, so they are lost, whoever lost them.
-fn open_index(layout: &Layout, log_files: &Segments, head: Head) -> io::Result<(Index, u64)> {
-    let mut index = Index::open(layout)?;
-    let position = index.position()?;
-    let mut missing = 0;
-    if position.head.next > head.next || (position.head.next == head.next && position.head.hash != head.hash)
-    {
-        missing = index.records_from(log_files.end())?;
-        drop(index);
-        Index::set_aside(layout)?;
-        index = Index::open(layout)?;
+/// Listen for batches from other processes. A path too long for a socket is no reason not to serve.
+fn listen(layout: &Layout) -> io::Result<Option<handover::Door>> {
+    match handover::listen(&layout.socket()) {
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        door => door.map(Some),
     }
-    let path = layout.index();
-    log::catch_up(layout, &mut index, log_files.end())
-        .map_err(|e| explain(e, "cannot bring up to date", &path))?;
-    Ok((index, missing))
-}
-
-/// The record of an exchange that was open when the gateway went.
-fn lost_record(open: Open, bodies: &Bodies) -> Record {
-    let mut record = Record {
-        id: open.id,
-        outcome: Outcome::GatewayLost,
-        who: open.who,
-        caller: open.caller,
-        dialect: open.dialect,
-        method: open.method,
-        path: open.path,
-        provider: open.provider,
-        ..Record::default()
-    };
-    record.times.accepted_at_us = open.accepted_at_us;
-    record.ask.model = open.model;
-    if *bodies != Bodies::default() {
-        record.capture = CaptureState::Shed;
-    }
-    record
 }
 
 /// Different in every run; need not be secret.

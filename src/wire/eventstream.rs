@@ -62,7 +62,7 @@ impl Frames {
     }
 
     /// The next whole frame. After a fault there are no further ones.
-    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameFault> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameFault> {
         let Some(length) = self.next_length()? else { return Ok(None) };
         let frame = self.done..self.done + length;
         if frame.end > self.held.len() {
@@ -202,7 +202,7 @@ mod tests {
             let mut payloads = Vec::new();
             for block in [&stream[..cut], &stream[cut..]] {
                 frames.feed(block);
-                while let Some(frame) = frames.next().unwrap() {
+                while let Some(frame) = frames.next_frame().unwrap() {
                     payloads.push(frame.payload.to_vec());
                 }
             }
@@ -215,7 +215,7 @@ mod tests {
     fn headers_of_every_form() {
         let mut frames = Frames::default();
         frames.feed(&frame(HEADERS, b""));
-        let frame = frames.next().unwrap().unwrap();
+        let frame = frames.next_frame().unwrap().unwrap();
         assert_eq!(frame.text("a"), b"xy");
         assert_eq!(frame.text("b"), b"");
         let values: Vec<_> = frame.headers().map(|(_, value)| value).collect();
@@ -230,12 +230,12 @@ mod tests {
             bad[at] ^= 0x40;
             let mut frames = Frames::default();
             frames.feed(&bad);
-            assert!(frames.next().is_err(), "byte {at}");
+            assert!(frames.next_frame().is_err(), "byte {at}");
         }
         for headers in [&b"\x00\x07\x00\x01x"[..], b"\x01a\x0a", b"\x05a", b"\x01a\x07\x00\x09x"] {
             let mut frames = Frames::default();
             frames.feed(&frame(headers, b""));
-            assert_eq!(frames.next().unwrap_err(), FrameFault::Malformed);
+            assert_eq!(frames.next_frame().unwrap_err(), FrameFault::Malformed);
         }
     }
 }

@@ -99,7 +99,7 @@ impl Reader {
     }
 
     /// The next message. After a fault there are no further ones.
-    pub fn next(&mut self) -> Result<Option<Message<'_>>, WsFault> {
+    pub fn next_message(&mut self) -> Result<Option<Message<'_>>, WsFault> {
         if std::mem::take(&mut self.handed_out) {
             self.message = Vec::new();
         }
@@ -250,7 +250,7 @@ mod tests {
         let mut found = Vec::new();
         for block in stream.chunks(step) {
             reader.feed(block);
-            while let Some(message) = reader.next()? {
+            while let Some(message) = reader.next_message()? {
                 found.push(match message {
                     Message::Text(text) => String::from_utf8_lossy(text).into_owned(),
                     Message::Binary(bytes) => format!("{bytes:?}"),

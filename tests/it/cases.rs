@@ -99,7 +99,7 @@ fn without_null(value: Value) -> Value {
 
 fn found(case: &Case) -> Value {
     let route = route(&case.method, &case.target).expect("a path of the table");
-    let reader = AskReader::new(route.dialect).with_model_in_path(route.model_in_path);
+    let reader = AskReader::for_route(&route);
     let mut ask = match reader.finish(case.request.as_bytes()) {
         Ok(ask) => serde_json::to_value(ask).expect("an ask"),
         Err(fault) => json!({ "refused": fault.to_string() }),

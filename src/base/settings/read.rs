@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Kind, Place, Problem, Severity, Tree};
+use super::{Entry, Kind, Place, Problem, Severity, Tree};
 
 /// Something that can stand in a settings file.
 pub trait Setting: Sized {
@@ -238,7 +238,9 @@ impl Setting for Value {
     }
 }
 
-fn plain(tree: &Tree) -> Value {
+/// A tree without its places.
+#[must_use]
+pub fn plain(tree: &Tree) -> Value {
     match &tree.kind {
         Kind::Null => Value::Null,
         Kind::Bool(value) => Value::Bool(*value),
@@ -249,6 +251,24 @@ fn plain(tree: &Tree) -> Value {
             Value::Object(entries.iter().map(|entry| (entry.key.clone(), plain(&entry.value))).collect())
         }
     }
+}
+
+/// A tree from a value that never stood in a file: all of it at the first character.
+#[must_use]
+pub fn tree(value: &Value) -> Tree {
+    let kind = match value {
+        Value::Null => Kind::Null,
+        Value::Bool(value) => Kind::Bool(*value),
+        Value::Number(number) => Kind::Number(number.to_string()),
+        Value::String(text) => Kind::Text(text.clone()),
+        Value::Array(items) => Kind::List(items.iter().map(tree).collect()),
+        Value::Object(entries) => {
+            let entry =
+                |(key, value): (&String, &Value)| Entry { at: 0, key: key.clone(), value: tree(value) };
+            Kind::Map(entries.iter().map(entry).collect())
+        }
+    };
+    Tree { at: 0, kind }
 }
 
 macro_rules! whole_numbers {

@@ -3,7 +3,7 @@
 use super::{Compiling, shared};
 use crate::base::settings::{At, Place, Problem};
 use crate::policy::glob::Glob;
-use crate::policy::grant::settings::{Capability, Globs, TempCapability, TempGrant};
+use crate::policy::grant::settings::{Capability, TempCapability, TempGrant};
 use crate::policy::grant::{Gives, Grant, Group, Src};
 use crate::policy::identity::settings::{SourceKind, SourceSettings};
 
@@ -91,26 +91,7 @@ impl Compiling<'_> {
 
     fn gives(&mut self, written: &Capability) -> Gives {
         self.check_names(written);
-        let globs = |globs: &Option<Globs>| {
-            globs.as_ref().map(|globs| globs.0.iter().map(|glob| glob.value.clone()).collect::<Vec<_>>())
-        };
-        let tools = written.tools.as_ref();
-        Gives {
-            place: written.place.clone(),
-            role: written.role,
-            models: globs(&written.models),
-            quotas: written.quotas.iter().map(|used| shared(&used.bucket)).collect(),
-            add_headers: written
-                .add_headers
-                .iter()
-                .map(|line| (line.name.clone(), line.value.clone()))
-                .collect(),
-            tools_allow: tools.and_then(|tools| globs(&tools.allow)),
-            tools_deny: tools.and_then(|tools| globs(&tools.deny)).unwrap_or_default(),
-            direct_paths: globs(&written.direct_paths).unwrap_or_default(),
-            read_metrics: written.read_metrics,
-            read_pricing: written.read_pricing,
-        }
+        Gives::of(written)
     }
 
     fn check_names(&mut self, written: &Capability) {

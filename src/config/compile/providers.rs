@@ -134,15 +134,15 @@ impl Compiling<'_> {
     fn dialects(&mut self, id: &At<String>, written: &ProviderSettings) -> Vec<Dialect> {
         let on = &written.compatibility.on;
         if on.is_empty() {
-            return Flag::OpenaiChat.dialect().into_iter().collect();
+            return Flag::OpenaiChat.dialects().to_vec();
         }
-        for flag in on.iter().filter(|flag| flag.value.dialect().is_none()) {
+        for flag in on.iter().filter(|flag| flag.value.dialects().is_empty()) {
             let what =
                 format!("no reader for {} yet: its endpoints of {} answer 404", flag.value.name(), id.value);
             let severity = Severity::NotInForce;
             self.problems.push(Problem { severity, ..Problem::error(&flag.place, what) });
         }
-        on.iter().filter_map(|flag| flag.value.dialect()).collect()
+        on.iter().flat_map(|flag| flag.value.dialects()).copied().collect()
     }
 
     /// `Err`: the provider cannot be used, and why has been noted.

@@ -223,7 +223,7 @@ pub(crate) fn normal(usage: &Value) -> Usage {
         cache_write_tokens: Some(count_in(usage, CACHE_WRITE).unwrap_or(0)),
         reasoning_tokens: Some(reasoning),
         audio_input_tokens: audio_in,
-        audio_output_tokens: count_in(usage, &["completion_tokens_details.audio_tokens"]),
+        audio_output_tokens: count_in(usage, AUDIO_OUT),
         ..Usage::default()
     })
 }
@@ -275,6 +275,9 @@ const COMPLETION: &[&str] = &["completion_tokens", "output_tokens"];
 
 const CACHE_READ: &[&str] = &[
     "prompt_tokens_details.cached_tokens",
+    // Responses, images; Realtime.
+    "input_tokens_details.cached_tokens",
+    "input_token_details.cached_tokens",
     // DeepSeek, older models.
     "prompt_cache_hit_tokens",
     // Moonshot.
@@ -288,6 +291,7 @@ const CACHE_READ: &[&str] = &[
 const CACHE_WRITE: &[&str] = &[
     // OpenAI since gpt-5.6, OpenRouter.
     "prompt_tokens_details.cache_write_tokens",
+    "input_tokens_details.cache_write_tokens",
     "cache_write_tokens",
     // Vercel's gateway.
     "cache_creation_input_tokens",
@@ -295,12 +299,16 @@ const CACHE_WRITE: &[&str] = &[
 
 const REASONING: &[&str] = &[
     "completion_tokens_details.reasoning_tokens",
+    "output_tokens_details.reasoning_tokens",
     // Perplexity's research models.
     "reasoning_tokens",
 ];
 
+const AUDIO_OUT: &[&str] = &["completion_tokens_details.audio_tokens", "output_token_details.audio_tokens"];
+
 const AUDIO_IN: &[&str] = &[
     "prompt_tokens_details.audio_tokens",
+    "input_token_details.audio_tokens",
     // Azure AI models.
     "audio_prompt_tokens",
 ];

@@ -10,7 +10,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Draft, Effect, count_at, count_in, error_in, with_uncached};
+use super::{Draft, Effect, count_at, count_in, counted, error_in, raw_text, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
 use crate::llm::usage::Usage;
@@ -57,7 +57,7 @@ impl Reader {
         self.draft.error = error_in(body);
         let content = body.at("content").into_iter().flat_map(Raw::elements);
         for block in content {
-            self.tool(block, |input| String::from_utf8_lossy(input.bytes()).into_owned());
+            self.tool(block, raw_text);
         }
         self.message(body);
         self.counted = body.at("input_tokens").and_then(Raw::count);
@@ -66,14 +66,8 @@ impl Reader {
 
     pub(crate) fn finish(self) -> Reading {
         let mut reading = self.draft.reading();
-        if let Some(counted) = self.counted {
-            reading.usage = Usage {
-                input_tokens: Some(counted),
-                cache_read_tokens: Some(0),
-                cache_write_tokens: Some(0),
-                reasoning_tokens: Some(0),
-                ..Usage::default()
-            };
+        if let Some(count) = self.counted {
+            reading.usage = counted(count);
         }
         if self.usage.is_empty() {
             return reading;
@@ -99,7 +93,7 @@ impl Reader {
             self.message(message);
             let content = message.at("content").into_iter().flat_map(Raw::elements);
             for block in content {
-                self.tool(block, |input| String::from_utf8_lossy(input.bytes()).into_owned());
+                self.tool(block, raw_text);
             }
         }
     }
@@ -138,7 +132,7 @@ impl Reader {
         // The input of a streamed block is `{}` until its deltas come; one that has content is complete.
         let whole = |input: Raw<'_>| {
             let empty = input.members().next().is_none();
-            if empty { String::new() } else { String::from_utf8_lossy(input.bytes()).into_owned() }
+            if empty { String::new() } else { raw_text(input) }
         };
         if self.tool(block, whole) {
             self.blocks.resize(self.draft.tools.len(), u64::MAX);

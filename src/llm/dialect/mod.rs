@@ -4,8 +4,15 @@
 //! ([`Effect`]), and fills a [`Draft`] from which the reading is made at the end.
 
 mod chat;
+mod converse;
+mod gemini;
+mod interactions;
+mod invoke;
 mod messages;
+mod ollama;
+mod openai;
 pub mod paths;
+mod responses;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +22,7 @@ pub use paths::Endpoint;
 use super::likeness::Unread;
 use super::meter::{Reading, ToolUse};
 use super::usage::Usage;
+use crate::wire::head::Fields;
 use crate::wire::json::Raw;
 
 /// The language of a request body and of its response.
@@ -25,15 +33,77 @@ pub enum Dialect {
     Messages,
     /// OpenAI Chat Completions (`/v1/chat/completions`) and everything compatible with it.
     Chat,
+    /// OpenAI Responses (`/v1/responses`).
+    Responses,
+    /// OpenAI's legacy completions (`/v1/completions`).
+    Completions,
+    /// OpenAI embeddings.
+    Embeddings,
+    /// OpenAI images.
+    Images,
+    /// OpenAI audio: transcription, translation, speech.
+    Audio,
+    /// OpenAI moderations.
+    Moderations,
+    /// OpenAI Realtime, over WebSocket.
+    Realtime,
+    /// Gemini, on its own API and on Vertex.
+    Gemini,
+    /// Gemini's Interactions.
+    Interactions,
+    /// Gemini inside Code Assist's wrapper (Gemini CLI with a Google login).
+    CodeAssist,
+    /// Gemini Live, over WebSocket.
+    Live,
+    /// Bedrock Converse.
+    Converse,
+    /// Bedrock InvokeModel.
+    Invoke,
+    /// Ollama's own.
+    Ollama,
 }
 
 impl Dialect {
+    /// Every dialect.
+    pub const ALL: &'static [Dialect] = &[
+        Dialect::Messages,
+        Dialect::Chat,
+        Dialect::Responses,
+        Dialect::Completions,
+        Dialect::Embeddings,
+        Dialect::Images,
+        Dialect::Audio,
+        Dialect::Moderations,
+        Dialect::Realtime,
+        Dialect::Gemini,
+        Dialect::Interactions,
+        Dialect::CodeAssist,
+        Dialect::Live,
+        Dialect::Converse,
+        Dialect::Invoke,
+        Dialect::Ollama,
+    ];
+
     /// Name in records, metrics and configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Dialect::Messages => "messages",
             Dialect::Chat => "chat",
+            Dialect::Responses => "responses",
+            Dialect::Completions => "completions",
+            Dialect::Embeddings => "embeddings",
+            Dialect::Images => "images",
+            Dialect::Audio => "audio",
+            Dialect::Moderations => "moderations",
+            Dialect::Realtime => "realtime",
+            Dialect::Gemini => "gemini",
+            Dialect::Interactions => "interactions",
+            Dialect::CodeAssist => "code_assist",
+            Dialect::Live => "live",
+            Dialect::Converse => "converse",
+            Dialect::Invoke => "invoke",
+            Dialect::Ollama => "ollama",
         }
     }
 }
@@ -87,13 +157,51 @@ impl Draft {
 pub(crate) enum Reader {
     Messages(messages::Reader),
     Chat(chat::Reader),
+    Responses(responses::Reader),
+    Openai(openai::Reader),
+    Gemini(gemini::Reader),
+    Interactions(interactions::Reader),
+    Converse(converse::Reader),
+    /// Boxed: it holds two others' readers, and Bedrock's JSON languages are the rare ones.
+    Invoke(Box<invoke::Reader>),
+    Ollama(ollama::Reader),
+}
+
+/// The same expression for whichever reader it is.
+macro_rules! each {
+    ($reader:expr, $name:ident => $do:expr) => {
+        match $reader {
+            Reader::Messages($name) => $do,
+            Reader::Chat($name) => $do,
+            Reader::Responses($name) => $do,
+            Reader::Openai($name) => $do,
+            Reader::Gemini($name) => $do,
+            Reader::Interactions($name) => $do,
+            Reader::Converse($name) => $do,
+            Reader::Invoke($name) => $do,
+            Reader::Ollama($name) => $do,
+        }
+    };
 }
 
 impl Reader {
-    pub(crate) fn new(dialect: Dialect) -> Self {
+    pub(crate) fn new(dialect: Dialect, fields: &Fields) -> Self {
         match dialect {
             Dialect::Messages => Reader::Messages(messages::Reader::default()),
             Dialect::Chat => Reader::Chat(chat::Reader::default()),
+            Dialect::Responses | Dialect::Realtime => Reader::Responses(responses::Reader::default()),
+            Dialect::Completions
+            | Dialect::Embeddings
+            | Dialect::Images
+            | Dialect::Audio
+            | Dialect::Moderations => Reader::Openai(openai::Reader::new(dialect)),
+            Dialect::Gemini | Dialect::CodeAssist | Dialect::Live => {
+                Reader::Gemini(gemini::Reader::default())
+            }
+            Dialect::Interactions => Reader::Interactions(interactions::Reader::default()),
+            Dialect::Converse => Reader::Converse(converse::Reader::default()),
+            Dialect::Invoke => Reader::Invoke(Box::new(invoke::Reader::new(fields))),
+            Dialect::Ollama => Reader::Ollama(ollama::Reader::default()),
         }
     }
 
@@ -101,24 +209,28 @@ impl Reader {
     pub(crate) fn unread(&self) -> Unread {
         match self {
             Reader::Messages(_) => messages::UNREAD,
-            Reader::Chat(_) => chat::UNREAD,
+            Reader::Chat(_) | Reader::Openai(_) => chat::UNREAD,
+            Reader::Responses(_) => responses::UNREAD,
+            Reader::Interactions(_) => interactions::UNREAD,
+            Reader::Gemini(_) | Reader::Converse(_) | Reader::Invoke(_) | Reader::Ollama(_) => gemini::UNREAD,
         }
     }
 
-    /// One event of a stream.
+    /// One event of a stream: an SSE event, a binary frame, a line, an element.
     pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
-        match self {
-            Reader::Messages(reader) => reader.event(name, data),
-            Reader::Chat(reader) => reader.event(name, data),
-        }
+        each!(self, reader => reader.event(name, data))
+    }
+
+    /// A frame that says that the stream has failed (Bedrock).
+    pub(crate) fn exception(&mut self, kind: &[u8], payload: &[u8]) {
+        let payload = Raw::whole(payload).and_then(Raw::value);
+        let kind = String::from_utf8_lossy(kind);
+        self.draft_mut().error = Some(serde_json::json!({ "exception": kind, "payload": payload }));
     }
 
     /// A body that is one JSON value.
     pub(crate) fn body(&mut self, body: Raw<'_>) {
-        match self {
-            Reader::Messages(reader) => reader.body(body),
-            Reader::Chat(reader) => reader.body(body),
-        }
+        each!(self, reader => reader.body(body));
     }
 
     /// Whether the terminal marker has passed.
@@ -128,24 +240,51 @@ impl Reader {
 
     pub(crate) fn draft(&self) -> &Draft {
         match self {
+            Reader::Openai(reader) => &reader.chat.draft,
+            Reader::Invoke(reader) => &reader.claude.draft,
             Reader::Messages(reader) => &reader.draft,
             Reader::Chat(reader) => &reader.draft,
+            Reader::Responses(reader) => &reader.draft,
+            Reader::Gemini(reader) => &reader.draft,
+            Reader::Interactions(reader) => &reader.draft,
+            Reader::Converse(reader) => &reader.draft,
+            Reader::Ollama(reader) => &reader.draft,
         }
     }
 
     pub(crate) fn draft_mut(&mut self) -> &mut Draft {
         match self {
+            Reader::Openai(reader) => &mut reader.chat.draft,
+            Reader::Invoke(reader) => &mut reader.claude.draft,
             Reader::Messages(reader) => &mut reader.draft,
             Reader::Chat(reader) => &mut reader.draft,
+            Reader::Responses(reader) => &mut reader.draft,
+            Reader::Gemini(reader) => &mut reader.draft,
+            Reader::Interactions(reader) => &mut reader.draft,
+            Reader::Converse(reader) => &mut reader.draft,
+            Reader::Ollama(reader) => &mut reader.draft,
         }
     }
 
     /// The end: everything the response said.
     pub(crate) fn finish(self) -> Reading {
-        match self {
-            Reader::Messages(reader) => reader.finish(),
-            Reader::Chat(reader) => reader.finish(),
-        }
+        each!(self, reader => reader.finish())
+    }
+}
+
+/// A value's own text.
+pub(crate) fn raw_text(value: Raw<'_>) -> String {
+    String::from_utf8_lossy(value.bytes()).into_owned()
+}
+
+/// What a counting endpoint says: the input is known, nothing was written or read.
+pub(crate) fn counted(input: u64) -> Usage {
+    Usage {
+        input_tokens: Some(input),
+        cache_read_tokens: Some(0),
+        cache_write_tokens: Some(0),
+        reasoning_tokens: Some(0),
+        ..Usage::default()
     }
 }
 

@@ -18,6 +18,7 @@ pub mod tailnet;
 
 use std::net::SocketAddr;
 
+use super::grant::Gives;
 use crate::base::clock::Wall;
 use settings::{SourceKind, SourceSettings};
 
@@ -65,6 +66,8 @@ pub struct Principal {
     pub on_behalf_of: Option<String>,
     /// Whether the connection comes from this machine.
     pub loopback: bool,
+    /// Grants that the source itself carries (the tailnet's), united with the file's.
+    pub carried: Vec<Gives>,
 }
 
 /// The name is enough to spread them; equality still looks at everything.
@@ -149,7 +152,7 @@ pub enum Judged {
     Nobody,
     /// Bad evidence: 401. The words are for the log; clients are told no more than for nobody.
     Refused(SourceKind, &'static str),
-    /// Do this and ask again. Where it cannot be done: 401.
+    /// Do this and ask again, once. Where it cannot be done, or is asked for again: 401.
     NeedsLookup(Lookup),
 }
 

@@ -1,10 +1,15 @@
 //! Source `tailnet`, the sans-io half: what to ask the tailnet daemon about an address, and what its answer means.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Kind, Principal};
+use crate::base::settings::{Place, Reader, Setting, tree};
+use crate::policy::grant::Gives;
+use crate::policy::grant::settings::{CAPABILITY_KEYS, Capability};
 
 /// `Host` the daemon insists on.
 pub const HOST: &str = "local-tailscaled.sock";
@@ -33,6 +38,8 @@ pub enum Whois {
 struct Answer {
     node: Option<Node>,
     user_profile: Option<Profile>,
+    #[serde(default)]
+    cap_map: Option<BTreeMap<String, Vec<Value>>>,
 }
 
 #[derive(Deserialize)]
@@ -85,8 +92,22 @@ pub fn read(status: u16, body: &[u8]) -> Whois {
         groups: groups.into_iter().map(plain).collect(),
         tags,
         node: Some(node).filter(|node| !node.is_empty()),
+        carried: carried(answer.cap_map.unwrap_or_default()),
         ..Principal::default()
     }))
+}
+
+/// Grants of the tailnet's own policy file. One that cannot be read whole gives nothing.
+fn carried(capabilities: BTreeMap<String, Vec<Value>>) -> Vec<Gives> {
+    let ours = capabilities.into_iter().filter(|(name, _)| CAPABILITY_KEYS.contains(&name.as_str()));
+    ours.flat_map(|(_, values)| values).filter_map(|value| one(&value)).collect()
+}
+
+fn one(value: &Value) -> Option<Gives> {
+    let mut reader = Reader::new("");
+    let capability = Capability::read(&tree(value), &mut reader).filter(|_| !reader.failed())?;
+    let place = Place { path: "the tailnet's policy file".into(), ..Place::default() };
+    Some(Gives { place, ..Gives::of(&capability) })
 }
 
 #[cfg(test)]
@@ -105,6 +126,18 @@ mod tests {
         let device = br#"{"Node":{"Name":"ci.example.ts.net","Tags":["tag:k8s","tag:ci"]},"UserProfile":{"LoginName":"tagged-devices"}}"#;
         let Whois::Known(who) = read(200, device) else { panic!("known") };
         assert_eq!((who.name.as_str(), who.kind), ("tag:ci,tag:k8s", Kind::Device));
+    }
+
+    #[test]
+    fn grants_of_the_tailnet_are_united_with_the_files() {
+        let answer = br#"{"UserProfile":{"LoginName":"a@x"},"CapMap":{
+            "tailscale.com/cap/aperture":[{"role":"user"},{"models":"openai/**"},{"modles":"**"},{"role":"root"}],
+            "other/cap":[{"models":"**"}]}}"#;
+        let Whois::Known(who) = read(200, answer) else { panic!("known") };
+        assert_eq!(who.carried.len(), 2, "what cannot be read whole, and what is others', gives nothing");
+        let rights = crate::policy::rights::Rights::of(&crate::policy::snapshot::Snapshot::default(), &who);
+        assert!(rights.allows("openai", "gpt-5").is_some() && rights.allows("anthropic", "x").is_none());
+        assert_eq!(rights.roles.len(), 1);
     }
 
     #[test]

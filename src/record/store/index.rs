@@ -4,6 +4,7 @@
 //! the log up to which the index has read is stored in the same transaction, so nothing is ever applied twice.
 
 use std::io;
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
@@ -265,7 +266,8 @@ impl RequestRow {
 fn insert_exchange(tx: &Transaction, record: &Record, place: LinePlace) -> rusqlite::Result<RequestRow> {
     let mut row = RequestRow::of(record);
     let tokens = tokens_of(&row.usage);
-    let mut insert = tx.prepare_cached(&insert_exchange_sql())?;
+    static SQL: LazyLock<String> = LazyLock::new(insert_exchange_sql);
+    let mut insert = tx.prepare_cached(&SQL)?;
     let mut binder = Binder::new(&mut insert);
     binder.text(&row.id)?;
     binder.number(row.accepted_at_us)?;

@@ -7,12 +7,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::index::signed;
-use super::schema::{HOUR_US, TOKENS};
+use super::schema::{DAY_US, HOUR_US, ROLLUPS, TOKENS};
 use super::{Filter, GroupBy, RequestRow, SessionRow, ToolRow, UsageRow};
 use crate::llm::usage::Usage;
 use crate::record::record::Outcome;
 
-const DAY_US: u64 = 24 * HOUR_US;
 const MINUTE_US: u64 = HOUR_US / 60;
 const MODEL: &str = "coalesce(e.model, e.model_asked, '')";
 
@@ -90,7 +89,7 @@ pub(super) fn usage(db: &Connection, filter: &Filter, group_by: GroupBy) -> rusq
         _ if filter.session.is_some() || filter.tool.is_some() || filter.status.is_some() => {
             exchange_source(filter)
         }
-        _ => rollup_source(filter),
+        _ => rollup_source(filter, group_by),
     };
     let key = match group_by {
         GroupBy::Total => "''".to_owned(),
@@ -119,36 +118,56 @@ pub(super) fn usage(db: &Connection, filter: &Filter, group_by: GroupBy) -> rusq
 /// Columns that all sources of sums share.
 const SUMMED: &str = "exchanges, usage_unknown, tool_calls, request_bytes, response_bytes, duration_us";
 
-/// The roll-ups for whole hours, the exchanges for the hours cut through.
-fn rollup_source(filter: &Filter) -> (String, Vec<Value>) {
+/// The roll-ups for whole days and hours, the exchanges for the hours cut through.
+fn rollup_source(filter: &Filter, group_by: GroupBy) -> (String, Vec<Value>) {
     let first = filter.since.unwrap_or(0).div_ceil(HOUR_US);
     let last = filter.until.map_or(i64::MAX as u64 / HOUR_US, |until| until / HOUR_US);
     if first >= last {
         return exchange_source(filter);
     }
+    let mut sources = Vec::new();
+    let (first_day, last_day) = (first.div_ceil(24), last / 24);
+    if group_by != GroupBy::Hour && first_day < last_day {
+        sources.push(slots_source(HOURS, first, first_day * 24, filter));
+        sources.push(slots_source(DAYS, first_day, last_day, filter));
+        sources.push(slots_source(HOURS, last_day * 24, last, filter));
+    } else {
+        sources.push(slots_source(HOURS, first, last, filter));
+    }
+    let before = filter.since.map(|since| (since, first * HOUR_US));
+    let after = filter.until.map(|until| (last * HOUR_US, until));
+    for (since, until) in [before, after].into_iter().flatten().filter(|(since, until)| since < until) {
+        let edge = Filter { since: Some(since), until: Some(until), ..filter.clone() };
+        sources.push(plain_exchange_source(&edge));
+    }
+    let (sqls, values): (Vec<String>, Vec<Vec<Value>>) = sources.into_iter().unzip();
+    (sqls.join(" UNION ALL "), values.concat())
+}
+
+const HOURS: (&str, u64) = ROLLUPS[0];
+const DAYS: (&str, u64) = ROLLUPS[1];
+
+/// The slots `first..last` of one table of roll-ups.
+fn slots_source(
+    (table, slot_us): (&str, u64),
+    first: u64,
+    last: u64,
+    filter: &Filter,
+) -> (String, Vec<Value>) {
     let mut list = Where::default();
-    list.add("hour >= ?", signed(first));
-    list.add("hour < ?", signed(last));
+    list.add("slot >= ?", signed(first));
+    list.add("slot < ?", signed(last));
     list.maybe("principal = ?", filter.principal.as_ref());
     list.maybe("agent = ?", filter.agent.as_ref());
     list.maybe("provider = ?", filter.provider.as_ref());
     list.maybe("model = ?", filter.model.as_ref());
     list.maybe("outcome = ?", filter.outcome.map(|outcome| outcome.name().to_owned()).as_ref());
-    let mut sql = format!(
-        "SELECT hour * {HOUR_US} AS at, principal, model, provider, agent, outcome, {SUMMED}, {} FROM rollups {}",
+    let sql = format!(
+        "SELECT slot * {slot_us} AS at, principal, model, provider, agent, outcome, {SUMMED}, {} FROM {table} {}",
         TOKENS.join(", "),
         list.sql(),
     );
-    let mut values = list.values;
-    let before = filter.since.map(|since| (since, first * HOUR_US));
-    let after = filter.until.map(|until| (last * HOUR_US, until));
-    for (since, until) in [before, after].into_iter().flatten().filter(|(since, until)| since < until) {
-        let edge = Filter { since: Some(since), until: Some(until), ..filter.clone() };
-        let (edge_sql, edge_values) = plain_exchange_source(&edge);
-        sql = format!("{sql} UNION ALL {edge_sql}");
-        values.extend(edge_values);
-    }
-    (sql, values)
+    (sql, list.values)
 }
 
 fn plain_exchange_source(filter: &Filter) -> (String, Vec<Value>) {
@@ -380,7 +399,7 @@ pub(super) fn tools(db: &Connection, filter: &Filter, limit: u32) -> rusqlite::R
 
 /// Principals with an exchange that passes the filter, by the hour: a front page's figure, not an invoice.
 pub(super) fn count_principals(db: &Connection, filter: &Filter) -> rusqlite::Result<u64> {
-    let (from, values) = rollup_source(filter);
+    let (from, values) = rollup_source(filter, GroupBy::Principal);
     let sql = format!("SELECT count(DISTINCT principal) FROM ({from}) WHERE principal <> ''");
     db.query_row(&sql, params_from_iter(values), |row| number(row, 0))
 }

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Raised with any change below; an index of another version is rebuilt.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Token columns, by the names of [`Usage`](crate::llm::usage::Usage) and in its order.
 pub(super) const TOKENS: [&str; 11] = [
@@ -24,8 +24,14 @@ pub(super) const TOKENS: [&str; 11] = [
 /// The record keeps what the wire said.
 pub(super) const TOKENS_MAX: u64 = 1 << 40;
 
-/// Microseconds in an hour: roll-ups are by hour of acceptance, UTC.
+/// Microseconds in an hour.
 pub(super) const HOUR_US: u64 = 3_600_000_000;
+/// Microseconds in a day.
+pub(super) const DAY_US: u64 = 24 * HOUR_US;
+
+/// The tables of roll-ups, and the time that a slot of each spans: by hour and by day of acceptance, UTC. Where there
+/// are many people and models an hour's roll-up is hardly shorter than its exchanges; a day's is.
+pub(super) const ROLLUPS: [(&str, u64); 2] = [("rollups_hour", HOUR_US), ("rollups_day", DAY_US)];
 
 pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
     let tokens = TOKENS.map(|name| format!("{name} INTEGER")).join(", ");
@@ -65,19 +71,22 @@ pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
         CREATE INDEX sessions_last ON sessions (last_at);
         CREATE INDEX sessions_session ON sessions (session);
 
-        CREATE TABLE rollups (
-            hour INTEGER NOT NULL, principal TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
-            agent TEXT NOT NULL, outcome TEXT NOT NULL, exchanges INTEGER NOT NULL, usage_unknown INTEGER NOT NULL,
-            tool_calls INTEGER NOT NULL, request_bytes INTEGER NOT NULL, response_bytes INTEGER NOT NULL,
-            duration_us INTEGER NOT NULL, {tokens},
-            PRIMARY KEY (hour, principal, model, provider, agent, outcome)
-        ) STRICT, WITHOUT ROWID;
-
         CREATE TABLE in_flight (
             id TEXT PRIMARY KEY, at INTEGER NOT NULL, open TEXT NOT NULL, bodies TEXT NOT NULL
         ) STRICT, WITHOUT ROWID;
 
         CREATE TABLE state (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
         PRAGMA user_version = {VERSION};"
-    ))
+    ))?;
+    ROLLUPS.iter().try_for_each(|(table, _)| {
+        db.execute_batch(&format!(
+            "CREATE TABLE {table} (
+                slot INTEGER NOT NULL, principal TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
+                agent TEXT NOT NULL, outcome TEXT NOT NULL, exchanges INTEGER NOT NULL, usage_unknown INTEGER NOT NULL,
+                tool_calls INTEGER NOT NULL, request_bytes INTEGER NOT NULL, response_bytes INTEGER NOT NULL,
+                duration_us INTEGER NOT NULL, {tokens},
+                PRIMARY KEY (slot, principal, model, provider, agent, outcome)
+            ) STRICT, WITHOUT ROWID;"
+        ))
+    })
 }

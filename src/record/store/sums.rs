@@ -1,22 +1,23 @@
 //! What a batch adds to roll-ups and sessions.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use rusqlite::{CachedStatement, Transaction};
 
 use super::RequestRow;
 use super::index::{signed, tokens_of, usage_is_missing};
-use super::schema::{HOUR_US, TOKENS};
+use super::schema::{ROLLUPS, TOKENS};
 use crate::record::record::{Outcome, Record};
 
 /// What a batch adds to roll-ups and sessions: summed in memory first, one upsert for each key.
 #[derive(Default)]
 pub(super) struct Sums {
-    rollups: HashMap<RollupKey, Sum>,
+    rollups: [HashMap<RollupKey, Sum>; ROLLUPS.len()],
     sessions: HashMap<(String, String), SessionSum>,
 }
 
-/// Hour, principal, model, provider, agent, outcome.
+/// Slot, principal, model, provider, agent, outcome.
 type RollupKey = (u64, String, String, String, String, Outcome);
 
 #[derive(Default)]
@@ -44,15 +45,17 @@ struct SessionSum {
 
 impl Sums {
     pub(super) fn add(&mut self, record: &Record, row: &RequestRow) {
-        let key = (
-            row.accepted_at_us / HOUR_US,
-            row.principal.clone(),
-            row.model_or_asked().to_owned(),
-            row.provider.clone(),
-            row.agent.clone(),
-            row.outcome,
-        );
-        self.rollups.entry(key).or_default().add(record, row);
+        for (rollups, (_, slot_us)) in self.rollups.iter_mut().zip(ROLLUPS) {
+            let key = (
+                row.accepted_at_us / slot_us,
+                row.principal.clone(),
+                row.model_or_asked().to_owned(),
+                row.provider.clone(),
+                row.agent.clone(),
+                row.outcome,
+            );
+            rollups.entry(key).or_default().add(record, row);
+        }
         if !row.session.is_empty() {
             let key = (row.principal.clone(), row.session.clone());
             self.sessions.entry(key).or_default().add(record, row);
@@ -60,8 +63,10 @@ impl Sums {
     }
 
     pub(super) fn write(&self, tx: &Transaction) -> rusqlite::Result<()> {
-        for (key, sum) in &self.rollups {
-            write_rollup(tx, key, sum)?;
+        for (table, rollups) in self.rollups.iter().enumerate() {
+            for (key, sum) in rollups {
+                write_rollup(tx, table, key, sum)?;
+            }
         }
         for ((principal, session), sum) in &self.sessions {
             write_session(tx, principal, session, sum)?;
@@ -106,22 +111,13 @@ impl SessionSum {
     }
 }
 
-fn write_rollup(tx: &Transaction, key: &RollupKey, sum: &Sum) -> rusqlite::Result<()> {
-    let (hour, principal, model, provider, agent, outcome) = key;
-    let mut upsert = tx.prepare_cached(&format!(
-        "INSERT INTO rollups (hour, principal, model, provider, agent, outcome, exchanges, usage_unknown, tool_calls,
-            request_bytes, response_bytes, duration_us, {}) VALUES ({})
-         ON CONFLICT DO UPDATE SET exchanges = exchanges + excluded.exchanges,
-            usage_unknown = usage_unknown + excluded.usage_unknown, tool_calls = tool_calls + excluded.tool_calls,
-            request_bytes = request_bytes + excluded.request_bytes,
-            response_bytes = response_bytes + excluded.response_bytes,
-            duration_us = duration_us + excluded.duration_us, {}",
-        TOKENS.join(", "),
-        vec!["?"; 12 + TOKENS.len()].join(", "),
-        add_tokens_sql(),
-    ))?;
+fn write_rollup(tx: &Transaction, table: usize, key: &RollupKey, sum: &Sum) -> rusqlite::Result<()> {
+    static SQL: LazyLock<[String; ROLLUPS.len()]> =
+        LazyLock::new(|| ROLLUPS.map(|(table, _)| upsert_rollup_sql(table)));
+    let (slot, principal, model, provider, agent, outcome) = key;
+    let mut upsert = tx.prepare_cached(&SQL[table])?;
     let mut binder = Binder::new(&mut upsert);
-    binder.number(*hour)?;
+    binder.number(*slot)?;
     for text in [principal, model, provider, agent] {
         binder.text(text)?;
     }
@@ -144,19 +140,8 @@ fn write_rollup(tx: &Transaction, key: &RollupKey, sum: &Sum) -> rusqlite::Resul
 }
 
 fn write_session(tx: &Transaction, principal: &str, session: &str, sum: &SessionSum) -> rusqlite::Result<()> {
-    let mut upsert = tx.prepare_cached(&format!(
-        "INSERT INTO sessions (principal, session, agent, parent, first_at, last_at, exchanges, turns, failed,
-            tool_calls, model, {}) VALUES ({})
-         ON CONFLICT DO UPDATE SET first_at = min(first_at, excluded.first_at),
-            last_at = max(last_at, excluded.last_at), exchanges = exchanges + excluded.exchanges,
-            turns = turns + excluded.turns, failed = failed + excluded.failed,
-            tool_calls = tool_calls + excluded.tool_calls, model = coalesce(excluded.model, model),
-            agent = CASE WHEN excluded.agent = '' THEN agent ELSE excluded.agent END,
-            parent = CASE WHEN excluded.parent = '' THEN parent ELSE excluded.parent END, {}",
-        TOKENS.join(", "),
-        vec!["?"; 11 + TOKENS.len()].join(", "),
-        add_tokens_sql(),
-    ))?;
+    static SQL: LazyLock<String> = LazyLock::new(upsert_session_sql);
+    let mut upsert = tx.prepare_cached(&SQL)?;
     let mut binder = Binder::new(&mut upsert);
     for text in [principal, session, &sum.agent, &sum.parent] {
         binder.text(text)?;
@@ -170,6 +155,37 @@ fn write_session(tx: &Transaction, principal: &str, session: &str, sum: &Session
         binder.maybe(count)?;
     }
     upsert.raw_execute().map(|_| ())
+}
+
+fn upsert_rollup_sql(table: &str) -> String {
+    format!(
+        "INSERT INTO {table} (slot, principal, model, provider, agent, outcome, exchanges, usage_unknown, tool_calls,
+            request_bytes, response_bytes, duration_us, {}) VALUES ({})
+         ON CONFLICT DO UPDATE SET exchanges = exchanges + excluded.exchanges,
+            usage_unknown = usage_unknown + excluded.usage_unknown, tool_calls = tool_calls + excluded.tool_calls,
+            request_bytes = request_bytes + excluded.request_bytes,
+            response_bytes = response_bytes + excluded.response_bytes,
+            duration_us = duration_us + excluded.duration_us, {}",
+        TOKENS.join(", "),
+        vec!["?"; 12 + TOKENS.len()].join(", "),
+        add_tokens_sql(),
+    )
+}
+
+fn upsert_session_sql() -> String {
+    format!(
+        "INSERT INTO sessions (principal, session, agent, parent, first_at, last_at, exchanges, turns, failed,
+            tool_calls, model, {}) VALUES ({})
+         ON CONFLICT DO UPDATE SET first_at = min(first_at, excluded.first_at),
+            last_at = max(last_at, excluded.last_at), exchanges = exchanges + excluded.exchanges,
+            turns = turns + excluded.turns, failed = failed + excluded.failed,
+            tool_calls = tool_calls + excluded.tool_calls, model = coalesce(excluded.model, model),
+            agent = CASE WHEN excluded.agent = '' THEN agent ELSE excluded.agent END,
+            parent = CASE WHEN excluded.parent = '' THEN parent ELSE excluded.parent END, {}",
+        TOKENS.join(", "),
+        vec!["?"; 11 + TOKENS.len()].join(", "),
+        add_tokens_sql(),
+    )
 }
 
 /// `x = x + new`, where an unknown on either side leaves the other.

@@ -40,7 +40,7 @@ fn drawn_record(draw: &mut Draw, n: u64) -> Record {
     let mut record = Record { id: ExchangeId(u128::from(n)), ..Record::default() };
     // Times on the hour and beside it, where ranges are cut.
     record.times.accepted_at_us =
-        START / HOUR_US * HOUR_US + draw.below(6) * HOUR_US + draw.below(3) * (HOUR_US / 2);
+        START / HOUR_US * HOUR_US + draw.below(60) * HOUR_US + draw.below(3) * (HOUR_US / 2);
     record.times.last_byte_us = draw.below(5_000_000);
     record.outcome = Outcome::ALL[usize::try_from(draw.below(7)).unwrap()];
     record.status = [200, 429, 500, 0][usize::try_from(draw.below(4)).unwrap()];
@@ -64,7 +64,7 @@ fn drawn_record(draw: &mut Draw, n: u64) -> Record {
 }
 
 fn drawn_filter(draw: &mut Draw) -> Filter {
-    let half_hours = |draw: &mut Draw| START / HOUR_US * HOUR_US + draw.below(14) * (HOUR_US / 2);
+    let half_hours = |draw: &mut Draw| START / HOUR_US * HOUR_US + draw.below(130) * (HOUR_US / 2);
     let mut filter = Filter::default();
     for _ in 0..draw.below(3) {
         match draw.below(10) {

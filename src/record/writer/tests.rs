@@ -7,7 +7,7 @@ use crate::base::id::ExchangeId;
 use crate::base::ring::Room;
 use crate::llm::dialect::Dialect;
 use crate::llm::meter::ToolUse;
-use crate::record::record::BodyKind;
+use crate::record::record::{BodyKind, Open, Outcome, Record};
 use crate::record::store::verify::verify;
 use crate::record::store::{Filter, GroupBy, Reader, rebuild};
 
@@ -345,4 +345,74 @@ fn the_thread_ends_when_told_and_leaves_nothing_behind() {
     thread.join().unwrap();
     assert!(producer.is_abandoned());
     assert_eq!(Reader::open(dir.path()).unwrap().requests(&Filter::default(), 100, None).unwrap().len(), 50);
+}
+
+/// Where the child of the next test writes; unset in an ordinary run.
+const CHILD_DIR: &str = "WEIR_TEST_KILLED_WRITER_DIR";
+
+#[test]
+fn a_killed_process_loses_nothing_that_it_called_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut durable = 0;
+    for round in 0..3 {
+        let told = told_before_kill(dir.path(), 40 + round * 35);
+        durable += told.len();
+        let (producer, mut writer) = start(dir.path(), options());
+        writer.finish();
+        drop((producer, writer));
+        let report = verify(dir.path()).unwrap();
+        assert_eq!(report.findings, vec![], "after round {round}");
+        assert!(report.records >= durable as u64);
+        let reader = Reader::open(dir.path()).unwrap();
+        for id in told {
+            let shown = reader.show(&id).unwrap().expect("what was called durable is there");
+            assert_eq!(shown.record.outcome, Outcome::Ok);
+            assert!(shown.request_body.is_some_and(|body| body.len() > 20_000));
+        }
+        // Every exchange that was open is closed by now, as lost.
+        assert_eq!(reader.in_flight(10).unwrap(), []);
+        let lost = Filter { outcome: Some(Outcome::GatewayLost), ..Filter::default() };
+        assert!(reader.requests(&lost, 1000, None).unwrap().len() > round);
+    }
+}
+
+/// Run a writer in a process of its own and kill it once it has called `enough` records durable. Returns all it did.
+fn told_before_kill(dir: &Path, enough: usize) -> Vec<String> {
+    use std::io::BufRead;
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "record::writer::tests::writes_until_killed", "--nocapture"])
+        .env(CHILD_DIR, dir)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = Vec::new();
+    for line in std::io::BufReader::new(child.stdout.take().unwrap()).lines() {
+        told.extend(line.unwrap().strip_prefix("durable ").map(str::to_owned));
+        if told.len() == enough {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(told.len() >= enough, "the child ended by itself after {} records", told.len());
+    told
+}
+
+/// The child's part of the test above; does nothing in an ordinary run.
+#[test]
+fn writes_until_killed() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let (mut producer, mut writer) =
+        start(Path::new(&dir), Options { batch_age: (Duration::ZERO, Duration::ZERO), ..options() });
+    let rows = writer.tail().subscribe(1000);
+    // Numbers of this process alone.
+    let first = clock::wall() % 1_000_000_000;
+    let mut left_open = Vec::new();
+    for n in first..first + 100_000 {
+        put_exchange(&mut producer, n * 2);
+        left_open.extend(producer.open(open_note(n * 2 + 1), NO_ROOM).ok().filter(|_| n % 10 == 0));
+        writer.turn(clock::now());
+        for row in rows.try_iter() {
+            println!("durable {}", row.id);
+        }
+    }
 }

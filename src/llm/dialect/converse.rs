@@ -1,0 +1,103 @@
+//! Bedrock Converse: one language for all of Bedrock's models, streamed as binary frames whose type is the event's name.
+//!
+//! The usage comes *after* `messageStop`, in `metadata`, which is the end.
+
+use serde_json::Value;
+
+use super::{Draft, Effect, count_at, count_in, error_in, raw_text, with_uncached};
+use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::usage::Usage;
+use crate::wire::json::Raw;
+
+/// Reads one response.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) draft: Draft,
+    usage: Option<Value>,
+    /// Block index of each tool call in `draft.tools`.
+    blocks: Vec<Option<u64>>,
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
+        let Some(event) = Raw::whole(data) else { return Effect::Unreadable };
+        match name {
+            b"contentBlockStart" => {
+                let call = event.at("start").and_then(|start| start.at("toolUse"));
+                call.into_iter().for_each(|call| self.tool(call, event.at("contentBlockIndex")));
+            }
+            b"contentBlockDelta" => self.delta(event),
+            b"messageStop" => self.draft.stop = event.at("stopReason").and_then(Raw::string),
+            b"metadata" => {
+                self.usage = event.at("usage").and_then(Raw::value);
+                self.draft.complete = true;
+            }
+            _ => {}
+        }
+        Effect::Read
+    }
+
+    pub(crate) fn body(&mut self, body: Raw<'_>) {
+        let message = body.at("output").and_then(|output| output.at("message"));
+        let content = message.and_then(|message| message.at("content"));
+        for block in content.into_iter().flat_map(Raw::elements) {
+            block.at("toolUse").into_iter().for_each(|call| self.tool(call, None));
+        }
+        self.draft.stop = body.at("stopReason").and_then(Raw::string);
+        self.usage = body.at("usage").and_then(Raw::value);
+        self.draft.error = error_in(body);
+        self.draft.complete = true;
+    }
+
+    pub(crate) fn finish(self) -> Reading {
+        let mut reading = self.draft.reading();
+        if let Some(usage) = self.usage {
+            reading.usage = normal(&usage);
+            reading.wire_usage = Some(usage);
+        }
+        reading
+    }
+
+    fn tool(&mut self, call: Raw<'_>, index: Option<Raw<'_>>) {
+        let text = |name: &str| call.at(name).and_then(Raw::string).unwrap_or_default();
+        self.blocks.push(index.and_then(Raw::count));
+        self.draft.tools.push(ToolUse {
+            name: text("name"),
+            id: text("toolUseId"),
+            kind: "toolUse".into(),
+            arguments: call.at("input").map(raw_text).unwrap_or_default(),
+            server_name: None,
+        });
+    }
+
+    fn delta(&mut self, event: Raw<'_>) {
+        let part = event.at("delta").and_then(|delta| delta.at("toolUse")?.at("input")?.text());
+        let index = event.at("contentBlockIndex").and_then(Raw::count);
+        let slot = self.blocks.iter().rposition(|block| *block == index);
+        if let (Some(slot), Some(part)) = (slot, part) {
+            self.draft.tools[slot].arguments.push_str(&part);
+        }
+    }
+}
+
+/// The normal form: the input excludes both cache reads and cache writes.
+pub(crate) fn normal(usage: &Value) -> Usage {
+    let read = count_in(usage, &["cacheReadInputTokens", "cacheReadInputTokenCount"]).unwrap_or(0);
+    let write = count_in(usage, &["cacheWriteInputTokens", "cacheWriteInputTokenCount"]).unwrap_or(0);
+    let all = |uncached: u64| uncached.saturating_add(read).saturating_add(write);
+    with_uncached(Usage {
+        input_tokens: count_in(usage, &["inputTokens", "inputTokenCount"]).map(all),
+        output_tokens: count_in(usage, &["outputTokens", "outputTokenCount"]),
+        cache_read_tokens: Some(read),
+        cache_write_tokens: Some(write),
+        cache_write_5m_tokens: written_for(usage, "5m"),
+        cache_write_1h_tokens: written_for(usage, "1h"),
+        reasoning_tokens: Some(0),
+        ..Usage::default()
+    })
+}
+
+fn written_for(usage: &Value, ttl: &str) -> Option<u64> {
+    let details = usage.get("cacheDetails")?.as_array()?;
+    count_at(details.iter().find(|entry| entry["ttl"] == ttl)?, "inputTokens")
+}

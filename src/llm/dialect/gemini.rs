@@ -1,0 +1,181 @@
+//! Gemini: `generateContent` and its stream, as events or as an array in pieces; on Vertex, with enums as numbers if so
+//! asked; inside Code Assist's `response` wrapper.
+//!
+//! No event says that it is the last: a finish reason does. Counts that are zero are left out (proto3), and the last
+//! `usageMetadata` with any count wins as a whole: intermediate ones may hold fields that the last one drops.
+
+use serde_json::Value;
+
+use super::{Draft, Effect, count_at, counted, error_in, raw_text, with_uncached};
+use crate::llm::likeness::Unread;
+use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::usage::Usage;
+use crate::wire::json::Raw;
+
+/// Every chunk carries usage, so none is silent.
+pub(crate) const UNREAD: Unread = Unread { texts: &[], numbers: &[] };
+
+/// Reads one response.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) draft: Draft,
+    /// Last usage object with a count, as written.
+    usage: Vec<u8>,
+    blocked: Option<String>,
+    /// A call whose arguments come in parts is open.
+    partial: bool,
+    /// The reply of `countTokens`.
+    counted: Option<u64>,
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, _name: &[u8], data: &[u8]) -> Effect {
+        let Some(chunk) = Raw::whole(data) else { return Effect::Unreadable };
+        self.object(chunk);
+        Effect::Read
+    }
+
+    pub(crate) fn body(&mut self, body: Raw<'_>) {
+        if body.is_array() {
+            body.elements().for_each(|chunk| self.object(chunk));
+        } else {
+            self.object(body);
+        }
+        self.draft.complete = true;
+    }
+
+    pub(crate) fn finish(mut self) -> Reading {
+        self.draft.stop = self.draft.stop.take().or(self.blocked);
+        let mut reading = self.draft.reading();
+        if let Some(usage) = Raw::whole(&self.usage).and_then(Raw::value) {
+            reading.usage = normal(&usage);
+            reading.wire_usage = Some(usage);
+        } else if let Some(count) = self.counted {
+            reading.usage = counted(count);
+        }
+        reading
+    }
+
+    fn object(&mut self, chunk: Raw<'_>) {
+        // Code Assist wraps each one.
+        let chunk = chunk.at("response").unwrap_or(chunk);
+        for (key, value) in chunk.members().filter(|(_, value)| !value.is_null()) {
+            match key.written() {
+                b"modelVersion" => self.draft.model = value.string(),
+                b"responseId" => Draft::first(&mut self.draft.id, value),
+                b"candidates" => value.elements().for_each(|candidate| self.candidate(candidate)),
+                b"usageMetadata" => self.take_usage(value),
+                b"promptFeedback" => self.blocked = value.at("blockReason").and_then(scalar_text),
+                b"totalTokens" => self.counted = value.count(),
+                b"error" => self.draft.error = error_in(chunk),
+                // Live: content and calls stand by themselves.
+                b"serverContent" => {
+                    let parts = value.at("modelTurn").and_then(|turn| turn.at("parts"));
+                    parts.into_iter().flat_map(Raw::elements).for_each(|part| self.part(part));
+                }
+                b"toolCall" => {
+                    let calls = value.at("functionCalls").into_iter().flat_map(Raw::elements);
+                    calls.for_each(|call| self.function_call(call));
+                }
+                _ => {}
+            }
+        }
+        self.draft.complete |= self.blocked.is_some();
+    }
+
+    fn candidate(&mut self, candidate: Raw<'_>) {
+        if let Some(reason) = candidate.at("finishReason").and_then(scalar_text) {
+            self.draft.complete = true;
+            self.draft.stop.get_or_insert(reason);
+        }
+        let parts = candidate.at("content").and_then(|content| content.at("parts"));
+        parts.into_iter().flat_map(Raw::elements).for_each(|part| self.part(part));
+    }
+
+    fn part(&mut self, part: Raw<'_>) {
+        for (key, value) in part.members() {
+            match key.written() {
+                b"functionCall" => self.function_call(value),
+                b"executableCode" => {
+                    let code = value.at("code").and_then(Raw::string).unwrap_or_default();
+                    self.push("executableCode", "code_execution".into(), value, code);
+                }
+                b"toolCall" => {
+                    let name = value.at("toolType").and_then(scalar_text).unwrap_or_default();
+                    let arguments = value.at("args").map(raw_text).unwrap_or_default();
+                    self.push("toolCall", name, value, arguments);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A call counts where its name stands; with streamed arguments an empty `functionCall` closes it.
+    fn function_call(&mut self, call: Raw<'_>) {
+        if let Some(name) = call.at("name").and_then(Raw::string) {
+            let arguments = call.at("args").map(raw_text).unwrap_or_default();
+            self.push("functionCall", name, call, arguments);
+            self.partial = false;
+        }
+        let Some(parts) = call.at("partialArgs") else { return };
+        let Some(tool) = self.draft.tools.last_mut() else { return };
+        // Each part says where it belongs; what they add up to is the client's to work out, so they are kept in order.
+        for part in parts.elements() {
+            if std::mem::replace(&mut self.partial, true) {
+                tool.arguments.pop();
+                tool.arguments.push(',');
+            } else {
+                tool.arguments = "[".into();
+            }
+            tool.arguments.push_str(&raw_text(part));
+            tool.arguments.push(']');
+        }
+    }
+
+    fn push(&mut self, kind: &str, name: String, call: Raw<'_>, arguments: String) {
+        let id = call.at("id").and_then(Raw::string).unwrap_or_default();
+        self.draft.tools.push(ToolUse { name, id, kind: kind.into(), arguments, server_name: None });
+    }
+
+    fn take_usage(&mut self, usage: Raw<'_>) {
+        let has_count = usage
+            .members()
+            .any(|(key, _)| key.written().ends_with(b"TokenCount") && key.written() != b"totalTokenCount");
+        if has_count {
+            self.usage.clear();
+            self.usage.extend_from_slice(usage.bytes());
+        }
+    }
+}
+
+/// A name, or the number that stands for it.
+fn scalar_text(value: Raw<'_>) -> Option<String> {
+    if value.is_string() { value.string() } else { Some(raw_text(value)) }
+}
+
+/// The normal form: what was thought is beside the candidates, what tools added is beside the prompt.
+pub(crate) fn normal(usage: &Value) -> Usage {
+    let count = |name: &str| count_at(usage, name);
+    let or_zero = |name: &str| count(name).unwrap_or(0);
+    let thoughts = or_zero("thoughtsTokenCount");
+    // Live calls them responses.
+    let candidates = count("candidatesTokenCount").or_else(|| count("responseTokenCount")).unwrap_or(0);
+    with_uncached(Usage {
+        input_tokens: Some(or_zero("promptTokenCount").saturating_add(or_zero("toolUsePromptTokenCount"))),
+        output_tokens: Some(candidates.saturating_add(thoughts)),
+        cache_read_tokens: Some(or_zero("cachedContentTokenCount")),
+        cache_write_tokens: Some(0),
+        reasoning_tokens: Some(thoughts),
+        audio_input_tokens: audio(usage, &["promptTokensDetails"]),
+        audio_output_tokens: audio(usage, &["candidatesTokensDetails", "responseTokensDetails"]),
+        tool_use_prompt_tokens: count("toolUsePromptTokenCount"),
+        ..Usage::default()
+    })
+}
+
+fn audio(usage: &Value, lists: &[&str]) -> Option<u64> {
+    let mut entries = lists.iter().filter_map(|list| usage.get(list)?.as_array()).flatten();
+    // The number is the enum's, where enums are sent as numbers.
+    let entry = entries.find(|entry| entry["modality"] == "AUDIO" || entry["modality"] == 4)?;
+    count_at(entry, "tokenCount")
+}

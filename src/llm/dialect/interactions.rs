@@ -1,0 +1,129 @@
+//! Gemini's Interactions: steps that start, grow and stop; running totals on the way, the final ones at the end.
+
+use serde_json::Value;
+
+use super::{Draft, Effect, count_at, error_in, raw_text, with_uncached};
+use crate::llm::likeness::Unread;
+use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::usage::Usage;
+use crate::wire::json::Raw;
+
+/// Text is the client's business.
+pub(crate) const UNREAD: Unread = Unread { texts: &["text", "signature"], numbers: &[] };
+
+/// Reads one response.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) draft: Draft,
+    usage: Vec<u8>,
+    /// Step index of each tool call in `draft.tools`.
+    steps: Vec<Option<u64>>,
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
+        if data.trim_ascii() == b"[DONE]" {
+            self.draft.complete = true;
+            return Effect::Read;
+        }
+        let Some(event) = Raw::whole(data) else { return Effect::Unreadable };
+        let kind = event.at("event_type").and_then(Raw::text);
+        let kind = kind.as_deref().unwrap_or_else(|| std::str::from_utf8(name).unwrap_or_default());
+        let usage = event.at("metadata").and_then(|metadata| metadata.at("usage"));
+        if let Some(usage) = usage {
+            self.take_usage(usage);
+        }
+        match kind {
+            "interaction.created" | "interaction.completed" => {
+                event.at("interaction").into_iter().for_each(|interaction| self.interaction(interaction));
+            }
+            "step.start" => self.step(event.at("step"), event.at("index").and_then(Raw::count)),
+            "step.delta" => return self.delta(event, usage.is_some()),
+            "error" => self.draft.error = error_in(event).or_else(|| event.value()),
+            _ => {}
+        }
+        Effect::Read
+    }
+
+    pub(crate) fn body(&mut self, body: Raw<'_>) {
+        self.interaction(body);
+        let steps = body.at("outputs").or_else(|| body.at("steps"));
+        steps.into_iter().flat_map(Raw::elements).for_each(|step| self.step(Some(step), None));
+        self.draft.error = error_in(body);
+        self.draft.complete = true;
+    }
+
+    pub(crate) fn finish(self) -> Reading {
+        let mut reading = self.draft.reading();
+        if let Some(usage) = Raw::whole(&self.usage).and_then(Raw::value) {
+            reading.usage = normal(&usage);
+            reading.wire_usage = Some(usage);
+        }
+        reading
+    }
+
+    fn interaction(&mut self, interaction: Raw<'_>) {
+        for (key, value) in interaction.members().filter(|(_, value)| !value.is_null()) {
+            match key.written() {
+                b"id" => Draft::first(&mut self.draft.id, value),
+                b"model" => Draft::first(&mut self.draft.model, value),
+                b"status" => self.draft.stop = value.string().filter(|status| status != "in_progress"),
+                b"usage" => self.take_usage(value),
+                b"error" => self.draft.error = value.value(),
+                _ => {}
+            }
+        }
+    }
+
+    fn take_usage(&mut self, usage: Raw<'_>) {
+        self.usage.clear();
+        self.usage.extend_from_slice(usage.bytes());
+    }
+
+    fn step(&mut self, step: Option<Raw<'_>>, index: Option<u64>) {
+        let Some(step) = step else { return };
+        let Some(kind) = step.at("type").and_then(Raw::string).filter(|kind| kind.ends_with("_call")) else {
+            return;
+        };
+        let text = |name: &str| step.at(name).and_then(Raw::string);
+        let called = kind.trim_end_matches("_call").to_owned();
+        self.steps.push(index);
+        self.draft.tools.push(ToolUse {
+            name: text("name").unwrap_or(called),
+            id: text("id").unwrap_or_default(),
+            arguments: step.at("arguments").map(raw_text).filter(|text| text != "{}").unwrap_or_default(),
+            server_name: text("server_name"),
+            kind,
+        });
+    }
+
+    fn delta(&mut self, event: Raw<'_>, read: bool) -> Effect {
+        let arguments = event.at("delta").and_then(|delta| delta.at("arguments"));
+        let Some(arguments) = arguments else { return if read { Effect::Read } else { Effect::Silent } };
+        let index = event.at("index").and_then(Raw::count);
+        if let Some(slot) = self.steps.iter().rposition(|step| *step == index) {
+            let held = &mut self.draft.tools[slot].arguments;
+            match arguments.text() {
+                Some(part) => held.push_str(&part),
+                None => held.push_str(&raw_text(arguments)),
+            }
+        }
+        Effect::Read
+    }
+}
+
+/// The normal form: thoughts beside the output, tools' additions beside the input.
+fn normal(usage: &Value) -> Usage {
+    let or_zero = |name: &str| count_at(usage, name).unwrap_or(0);
+    let thoughts = or_zero("total_thought_tokens");
+    let tools = count_at(usage, "total_tool_use_tokens");
+    with_uncached(Usage {
+        input_tokens: count_at(usage, "total_input_tokens").map(|n| n.saturating_add(tools.unwrap_or(0))),
+        output_tokens: count_at(usage, "total_output_tokens").map(|n| n.saturating_add(thoughts)),
+        cache_read_tokens: Some(or_zero("total_cached_tokens")),
+        cache_write_tokens: Some(0),
+        reasoning_tokens: Some(thoughts),
+        tool_use_prompt_tokens: tools,
+        ..Usage::default()
+    })
+}

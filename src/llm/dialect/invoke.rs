@@ -1,0 +1,161 @@
+//! Bedrock InvokeModel: each model family's own language, in JSON or, streamed, wrapped in base64 inside binary frames.
+//!
+//! Claude's objects are those of [`messages`]; Nova's look like [`converse`]'s; of the others only the last object is
+//! uniform: `amazon-bedrock-invocationMetrics`. Some bodies have no counts at all, and the response's fields do.
+
+use serde_json::Value;
+
+use super::{Draft, Effect, converse, messages};
+use crate::llm::meter::Reading;
+use crate::llm::usage::Usage;
+use crate::wire::base64;
+use crate::wire::head::Fields;
+use crate::wire::json::Raw;
+
+/// Reads one response.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// Claude's events; its draft is everybody's.
+    pub(crate) claude: messages::Reader,
+    nova: converse::Reader,
+    metrics: Option<Value>,
+    /// Counts that a family's body has in a form of its own.
+    family: Usage,
+    family_usage: Option<Value>,
+    /// Counts in the response's fields.
+    fields: Usage,
+}
+
+impl Reader {
+    pub(crate) fn new(fields: &Fields) -> Self {
+        let count = |name: &str| fields.text(name).and_then(|text| text.parse().ok());
+        let input = count("x-amzn-bedrock-input-token-count");
+        let read = count("x-amzn-bedrock-cache-read-input-token-count");
+        let write = count("x-amzn-bedrock-cache-write-input-token-count");
+        let cached = read.unwrap_or(0_u64).saturating_add(write.unwrap_or(0));
+        let fields = Usage {
+            input_tokens: input.map(|n: u64| n.saturating_add(cached)),
+            uncached_input_tokens: input,
+            output_tokens: count("x-amzn-bedrock-output-token-count"),
+            cache_read_tokens: read,
+            cache_write_tokens: write,
+            ..Usage::default()
+        };
+        Reader { fields, ..Reader::default() }
+    }
+
+    /// A frame's payload: `{"bytes":"…","p":"padding"}`.
+    pub(crate) fn event(&mut self, _name: &[u8], data: &[u8]) -> Effect {
+        let wrapped = Raw::whole(data).and_then(|payload| payload.at("bytes")?.text());
+        let Some(bytes) = wrapped.and_then(|text| base64::decode(text.as_bytes())) else {
+            return Effect::Unreadable;
+        };
+        let Some(object) = Raw::whole(&bytes) else { return Effect::Unreadable };
+        if let Some(metrics) = object.at("amazon-bedrock-invocationMetrics") {
+            self.metrics = metrics.value();
+            self.claude.draft.complete = true;
+        }
+        if object.at("type").is_some() {
+            return self.claude.event(b"", &bytes);
+        }
+        // Nova: one member, named like Converse's events.
+        let event = object.members().next().filter(|(_, value)| value.is_object());
+        if let Some((key, value)) = event {
+            self.nova.event(key.written(), value.bytes());
+        }
+        self.family_object(object);
+        Effect::Read
+    }
+
+    pub(crate) fn body(&mut self, body: Raw<'_>) {
+        if body.at("content").is_some() {
+            self.claude.body(body);
+        } else if body.at("output").is_some() {
+            self.nova.body(body);
+        }
+        self.family_object(body);
+        self.draft_mut().complete = true;
+    }
+
+    pub(crate) fn finish(mut self) -> Reading {
+        let nova = self.nova.finish();
+        let draft = &mut self.claude.draft;
+        draft.stop = draft.stop.take().or(nova.stop_reason);
+        if draft.tools.is_empty() {
+            draft.tools = nova.tool_uses;
+        }
+        let mut reading = self.claude.finish();
+        if reading.wire_usage.is_some() {
+            return reading;
+        }
+        let metrics = self.metrics.as_ref().map(converse::normal).unwrap_or_default();
+        // Best word first: a stream's metrics are final, a family's counts may be running ones.
+        let of_family = [
+            (nova.wire_usage, nova.usage),
+            (self.metrics, metrics),
+            (self.family_usage, self.family),
+            (None, self.fields),
+        ];
+        let best = of_family.into_iter().find(|(_, usage)| !usage.is_unknown());
+        if let Some((wire, usage)) = best {
+            reading.usage = usage;
+            reading.wire_usage = wire;
+        }
+        reading
+    }
+
+    pub(crate) fn draft_mut(&mut self) -> &mut Draft {
+        &mut self.claude.draft
+    }
+
+    /// What the older families say in their own words.
+    fn family_object(&mut self, object: Raw<'_>) {
+        let result = object.at("results").and_then(|results| results.elements().next());
+        let generation = object.at("generations").and_then(|generations| generations.elements().next());
+        let places = [Some(object), result, generation];
+        let reason = places
+            .into_iter()
+            .flatten()
+            .find_map(|place| STOP_REASONS.iter().find_map(|name| place.at(name)?.string()));
+        if let Some(reason) = reason {
+            self.claude.draft.stop = Some(reason);
+        }
+        self.llama(object);
+        self.titan(object, result);
+    }
+
+    fn llama(&mut self, object: Raw<'_>) {
+        let count = |name: &str| object.at(name).and_then(Raw::count);
+        let (Some(input), Some(output)) = (count("prompt_token_count"), count("generation_token_count"))
+        else {
+            return;
+        };
+        self.family = only(input, output);
+        self.family_usage =
+            Some(serde_json::json!({"prompt_token_count": input, "generation_token_count": output}));
+    }
+
+    fn titan(&mut self, object: Raw<'_>, result: Option<Raw<'_>>) {
+        let input = object.at("inputTextTokenCount").and_then(Raw::count);
+        let output = result.and_then(|result| result.at("tokenCount")).and_then(Raw::count);
+        if let (Some(input), Some(output)) = (input, output) {
+            self.family = only(input, output);
+        }
+    }
+}
+
+/// Where the families keep their stop reason.
+const STOP_REASONS: &[&str] = &["stop_reason", "finish_reason", "completionReason", "stopReason"];
+
+/// Counts of a family that has no cache and no reasoning.
+fn only(input: u64, output: u64) -> Usage {
+    Usage {
+        input_tokens: Some(input),
+        uncached_input_tokens: Some(input),
+        output_tokens: Some(output),
+        cache_read_tokens: Some(0),
+        cache_write_tokens: Some(0),
+        reasoning_tokens: Some(0),
+        ..Usage::default()
+    }
+}

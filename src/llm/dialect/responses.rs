@@ -1,0 +1,188 @@
+//! OpenAI Responses, over HTTP and as WebSocket frames: the same objects, one per event or frame.
+//!
+//! ```text
+//!   response.created ─▶ ( output_item.added ─▶ deltas ─▶ output_item.done )* ─▶ completed │ incomplete │ failed
+//!   a bare `error` may stand before `failed`, or alone
+//! ```
+//!
+//! Usage, status and model stand in the terminal event, which repeats the whole output. Items are told apart by
+//! `output_index`: behind some proxies an item's id changes from event to event.
+
+use serde_json::Value;
+
+use super::{Draft, Effect, chat, counted, error_in};
+use crate::llm::likeness::Unread;
+use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::usage::Usage;
+use crate::wire::json::Raw;
+
+/// Text and padding are the client's business.
+pub(crate) const UNREAD: Unread =
+    Unread { texts: &["delta", "obfuscation", "item_id", "text"], numbers: &["sequence_number"] };
+
+/// Reads one response.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) draft: Draft,
+    usage: Option<Value>,
+    /// Output index of each tool call in `draft.tools`.
+    items: Vec<Option<u64>>,
+    /// The reply of `input_tokens`.
+    counted: Option<u64>,
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
+        // OpenAI sends none; some who speak its language do.
+        if data.trim_ascii() == b"[DONE]" {
+            return Effect::Read;
+        }
+        let Some(event) = Raw::whole(data) else { return Effect::Unreadable };
+        let kind = event.at("type").and_then(Raw::text);
+        // Some leave out the event's name, which equals its type.
+        let kind = kind.as_deref().unwrap_or_else(|| std::str::from_utf8(name).unwrap_or_default());
+        match kind {
+            "response.created" | "response.in_progress" | "response.queued" => {
+                event.at("response").into_iter().for_each(|response| self.names(response));
+            }
+            "response.output_item.added" | "response.output_item.done" => self.item(event),
+            "response.function_call_arguments.delta"
+            | "response.custom_tool_call_input.delta"
+            | "response.mcp_call_arguments.delta" => self.arguments(event),
+            "response.completed" | "response.incomplete" | "response.failed" | "response.done" => {
+                self.terminal(event);
+            }
+            // Fields nested or flat.
+            "error" => self.draft.error = error_in(event).or_else(|| event.value()),
+            _ if event.at("error").is_some() && event.at("type").is_none() => {
+                self.draft.error = error_in(event)
+            }
+            _ => return Effect::Silent,
+        }
+        Effect::Read
+    }
+
+    pub(crate) fn body(&mut self, body: Raw<'_>) {
+        self.response(body);
+        if let Some(error) = error_in(body) {
+            self.draft.error = Some(error);
+        }
+        self.counted = body.at("input_tokens").and_then(Raw::count);
+        self.draft.complete = true;
+    }
+
+    pub(crate) fn finish(self) -> Reading {
+        let mut reading = self.draft.reading();
+        match (self.usage, self.counted) {
+            (Some(usage), _) => {
+                reading.usage = normal(&usage);
+                reading.wire_usage = Some(usage);
+            }
+            (None, Some(count)) => reading.usage = counted(count),
+            (None, None) => {}
+        }
+        reading
+    }
+
+    fn terminal(&mut self, event: Raw<'_>) {
+        if let Some(response) = event.at("response") {
+            self.response(response);
+        }
+        self.draft.complete = true;
+    }
+
+    /// A response object: the body itself, or what a terminal event carries.
+    fn response(&mut self, response: Raw<'_>) {
+        self.names(response);
+        let output_read = !self.draft.tools.is_empty();
+        for (key, value) in response.members().filter(|(_, value)| !value.is_null()) {
+            match key.written() {
+                b"status" => self.draft.stop = value.string(),
+                b"usage" => self.usage = value.value(),
+                b"error" => self.draft.error = value.value(),
+                b"output" if !output_read => {
+                    for (index, item) in (0..).zip(value.elements()) {
+                        self.tool(item, Some(index));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let reason = response.at("incomplete_details").and_then(|details| details.at("reason"));
+        if let Some(reason) = reason {
+            self.draft.stop = reason.string();
+        }
+    }
+
+    fn names(&mut self, response: Raw<'_>) {
+        for (slot, name) in [(&mut self.draft.model, "model"), (&mut self.draft.id, "id")] {
+            // The last to be named is the one that answered.
+            if let Some(text) = response.at(name).and_then(Raw::string).filter(|text| !text.is_empty()) {
+                *slot = Some(text);
+            }
+        }
+    }
+
+    fn item(&mut self, event: Raw<'_>) {
+        if let Some(item) = event.at("item") {
+            self.tool(item, event.at("output_index").and_then(Raw::count));
+        }
+    }
+
+    /// Note an item that calls a tool; the finished form replaces what deltas had gathered.
+    fn tool(&mut self, item: Raw<'_>, index: Option<u64>) {
+        let Some(tool) = tool_use(item) else { return };
+        match self.items.iter().rposition(|i| index.is_some() && *i == index) {
+            Some(slot) if !tool.arguments.is_empty() || tool.name != self.draft.tools[slot].name => {
+                self.draft.tools[slot] = tool;
+            }
+            Some(_) => {}
+            None => {
+                self.items.push(index);
+                self.draft.tools.push(tool);
+            }
+        }
+    }
+
+    fn arguments(&mut self, event: Raw<'_>) {
+        let index = event.at("output_index").and_then(Raw::count);
+        let slot = self.items.iter().rposition(|i| index.is_some() && *i == index);
+        if let (Some(slot), Some(part)) = (slot, event.at("delta").and_then(Raw::text)) {
+            self.draft.tools[slot].arguments.push_str(&part);
+        }
+    }
+}
+
+/// An output item as a tool call, if it is one: what the client is to run and what the provider runs, not their outputs.
+pub(crate) fn tool_use(item: Raw<'_>) -> Option<ToolUse> {
+    let kind = item.at("type")?.string()?;
+    let is_tool = kind.ends_with("_call") || kind == "mcp_list_tools" || kind == "mcp_approval_request";
+    if !is_tool {
+        return None;
+    }
+    let text = |name: &str| item.at(name).and_then(Raw::string);
+    let called = match kind.strip_suffix("_call") {
+        Some(short) => short.to_owned(),
+        None => kind.clone(),
+    };
+    Some(ToolUse {
+        name: text("name").unwrap_or(called),
+        id: text("call_id").or_else(|| text("id")).unwrap_or_default(),
+        arguments: ARGUMENTS.iter().find_map(|name| argument_text(item.at(name)?)).unwrap_or_default(),
+        server_name: if kind == "mcp_call" { text("server_label") } else { None },
+        kind,
+    })
+}
+
+/// Where the kinds of calls keep what they are called with.
+const ARGUMENTS: &[&str] = &["arguments", "input", "action", "operation", "code"];
+
+fn argument_text(value: Raw<'_>) -> Option<String> {
+    let empty = value.is_object() && value.members().next().is_none();
+    if value.is_string() { value.string() } else { (!empty).then(|| super::raw_text(value)) }
+}
+
+/// The same normal form as Chat's, under other names.
+fn normal(usage: &Value) -> Usage {
+    chat::normal(usage)
+}
