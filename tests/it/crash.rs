@@ -101,7 +101,10 @@ fn check_after_crash(data: &Path, whole: &[(String, Moment)], open: &[String], k
     let reader = Reader::open(data).expect("a store");
     assert_eq!(reader.in_flight(10).expect("a list"), [], "nothing is in flight after a crash");
     let lost = outcomes.values().filter(|outcome| **outcome == Outcome::GatewayLost).count();
-    println!("killed: {} whole, {missing} of them in the unsynced batch, {lost} said to be lost", whole.len());
+    println!(
+        "killed: {} whole, {missing} of them in the unsynced batch, {lost} said to be lost",
+        whole.len()
+    );
     assert!(lost <= open.len() + 4, "at most what the clients had open");
 }
 

@@ -106,7 +106,8 @@ fn floors_import_downwards() {
         for (number, line) in code(text) {
             for path in crate_paths(line) {
                 let target = path.split("::").next().unwrap_or_default();
-                let fits = |name: &&str| *name == target || *name == path || path.starts_with(&format!("{name}::"));
+                let fits =
+                    |name: &&str| *name == target || *name == path || path.starts_with(&format!("{name}::"));
                 if target == own || allowed.iter().any(|name| fits(&name)) {
                     continue;
                 }
@@ -166,7 +167,10 @@ fn every_module_says_what_it_is() {
 fn nothing_is_left_over() {
     let words = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX:", "/work/", "/root/", "/home/"];
     let mut faults = Vec::new();
-    let ends = [".rs", ".toml", ".md", ".py", ".mjs", ".json", ".hujson", ".js", ".css", ".html", "run", "loss", "stage", "smoke"];
+    let ends = [
+        ".rs", ".toml", ".md", ".py", ".mjs", ".json", ".hujson", ".js", ".css", ".html", "run", "loss",
+        "stage", "smoke",
+    ];
     for (path, text) in files(root(), &ends).iter().filter(|(path, _)| !path.ends_with("tests/it/tidy.rs")) {
         for (index, line) in text.lines().enumerate() {
             let left = words.iter().find(|word| line.contains(**word));
