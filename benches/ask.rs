@@ -59,11 +59,11 @@ fn main() {
         assert_eq!((ask.tools.len(), ask.user_message.as_deref()), (20, Some("now fix it")), "the answer");
         let calls = u32::try_from((20 << 20) / body.len()).expect("small").max(4);
         for (case, step) in [("whole", usize::MAX >> 1), ("by-16k", 16 << 10)] {
-            let ns = stopwatch::median_ns(calls, || read(&body, step));
+            let ns = stopwatch::spend_ns(calls, || read(&body, step));
             stopwatch::tell(&format!("ask/messages-{case}/{}", body.len()), ns, 1, "body", body.len());
         }
         let mut scratch = Vec::new();
-        let ns = stopwatch::median_ns(calls, || {
+        let ns = stopwatch::spend_ns(calls, || {
             scratch.clear();
             scratch.extend_from_slice(&body);
             simd_json::to_tape(&mut scratch).expect("JSON").0.len()

@@ -34,9 +34,12 @@ fn main() {
         let wants = Wants::new(Dialect::Chat, Some(&strangers[round as usize]));
         denied(&known.decide(&snapshot, Some(&alice), wants), Denial::NoModel)
     });
+    // Two more models of the same provider: each must be served and granted there.
+    let beside: Vec<Vec<String>> =
+        (0..10).map(|vendor| vec![model(vendor + 10), model(vendor + 20)]).collect();
     report("decide/several-models/1000x200", ROUNDS, |round| {
-        let others = &names[..3];
         let name = &names[round as usize % MODELS];
+        let others = &beside[round as usize % 10];
         let wants = Wants { others, ..Wants::new(Dialect::Chat, Some(name)) };
         allowed(&known.decide(&snapshot, Some(&alice), wants))
     });

@@ -64,16 +64,24 @@ fn main() {
             assert_eq!(reading.usage.output_tokens, Some(stream.output_tokens), "the answer");
             assert!(reading.complete, "the end");
         };
-        let tell = |case: &str, ns: f64| {
+        let tell = |case: &str, ns: (f64, f64)| {
             let size = whole.len() / stream.events.len();
             let case = format!("meter/{}-{case}/{size}", stream.name);
             stopwatch::tell(&case, ns, stream.events.len(), "event", whole.len());
         };
         check(read(&stream, &fields, whole.chunks(BLOCK)));
-        tell("joined", stopwatch::median_ns(20, || read(&stream, &fields, whole.chunks(BLOCK))));
+        tell("joined", stopwatch::spend_ns(20, || read(&stream, &fields, whole.chunks(BLOCK))));
         let single = || stream.events.iter().map(String::as_bytes);
         check(read(&stream, &fields, single()));
-        tell("single", stopwatch::median_ns(20, || read(&stream, &fields, single())));
+        tell("single", stopwatch::spend_ns(20, || read(&stream, &fields, single())));
+        // What the least useful look at every byte costs on this machine, to read the figures above by.
+        let lines = || memchr::memchr_iter(b'\n', &whole).count();
+        assert!(lines() > stream.events.len(), "the answer");
+        tell("reference-lines", stopwatch::spend_ns(20, lines));
+        let finder = memchr::memmem::Finder::new(b"\"usage\":{");
+        let usages = || finder.find_iter(&whole).count();
+        assert!(usages() > 0, "the answer");
+        tell("reference-memmem", stopwatch::spend_ns(20, usages));
         let mut meter = Meter::new(stream.dialect, Endpoint::Generate, 200, &fields);
         stream.events.iter().take(3).for_each(|event| meter.feed(event.as_bytes()));
         println!("meter/{}-memory {} bytes + {} held", stream.name, size_of::<Meter>(), meter.held_bytes());

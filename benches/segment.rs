@@ -127,7 +127,7 @@ fn put(producer: &mut Producer, writer: &mut Writer, n: u64, session: String, bo
     record.ask.model = Some("claude-sonnet".into());
     record.reading.usage.input_tokens = Some(n);
     record.reading.usage.output_tokens = Some(7);
-    record.request_headers = vec![("content-type".into(), "application/json".into()); 8];
+    record.request_headers = [("content-type", "application/json"); 8].into_iter().collect();
     let open =
         Open { id: record.id, who: record.who.clone(), caller: record.caller.clone(), ..Open::default() };
     let held = producer.open(Note::Open(Box::new(open)), Room::default()).unwrap();

@@ -127,7 +127,7 @@ impl Server {
         let processors = Processors::find();
         let cores = options.cores.unwrap_or_else(|| processors.serving()).max(1);
         let mut listeners = bind_all(&options.listen, cores)?;
-        let addresses = listeners[0].iter().filter_map(|bound| bound.local_addr().ok()).collect();
+        let addresses: Vec<_> = listeners[0].iter().filter_map(|bound| bound.local_addr().ok()).collect();
         let tls = towards_providers(options.ca_file.as_deref())?;
         let driver = Driver::probe(options.force_epoll);
         let stats = Stats::new(cores);
@@ -139,6 +139,7 @@ impl Server {
         let (asks, questions) = mpsc::channel(ASKS_MAX);
         let facts = admin::Facts {
             data: options.data.clone(),
+            addresses: addresses.clone(),
             stats: stats.clone(),
             health: health.clone(),
             tail,
@@ -148,7 +149,7 @@ impl Server {
             drain: drain.clone(),
         };
         let control = admin::Control::start(questions, facts)
-            .map_err(|why| StartFault(format!("control thread: {why}")))?;
+            .map_err(|why| StartFault(format!("the control thread cannot start: {why}")))?;
         let (inboxes, received): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(INBOX_MAX)).unzip();
         let boot = boot_number();
         let mut serving = Vec::new();
@@ -187,6 +188,12 @@ impl Server {
             writing,
             control,
         })
+    }
+
+    /// The page that makes its first visitor admin. Good once; whoever sees this text may be that visitor.
+    #[must_use]
+    pub fn admin_link(&self) -> Option<String> {
+        self.addresses.first().map(|address| format!("http://{address}{}", self.control.first_link()))
     }
 
     /// The flag that makes it drain; for signals.

@@ -4,6 +4,7 @@
 
 pub mod buf;
 pub mod clock;
+pub mod fields;
 pub mod id;
 pub mod ring;
 pub mod settings;

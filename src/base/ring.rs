@@ -34,22 +34,38 @@ pub fn lanes<N, C>(
     let (notes_in, notes_out) = rtrb::RingBuffer::new(notes_max.max(2));
     let (parts_in, parts_out) = rtrb::RingBuffer::new(parts_max.max(1));
     let (used_in, used_out) = rtrb::RingBuffer::new(USED_MAX);
+    let (spent_in, spent_out) = rtrb::RingBuffer::new(SPENT_MAX);
     let shared = Arc::new(Shared::default());
-    let producer =
-        Producer { notes: notes_in, parts: parts_in, used: used_out, part_bytes_max, shared: shared.clone() };
-    let consumer =
-        Consumer { notes: notes_out, parts: parts_out, used: used_in, shared, seen: Losses::default() };
+    let producer = Producer {
+        notes: notes_in,
+        parts: parts_in,
+        used: used_out,
+        spent: spent_out,
+        part_bytes_max,
+        shared: shared.clone(),
+    };
+    let consumer = Consumer {
+        notes: notes_out,
+        parts: parts_out,
+        used: used_in,
+        spent: spent_in,
+        shared,
+        seen: Losses::default(),
+    };
     (producer, consumer)
 }
 
 /// Parts on their way back to the core at once; past it they are dropped where they are.
 const USED_MAX: usize = 1024;
+/// Likewise notes: two for each exchange of a batch, or what there is room for.
+const SPENT_MAX: usize = 16 * 1024;
 
 /// The core's end.
 pub struct Producer<N, C> {
     notes: rtrb::Producer<N>,
     parts: rtrb::Producer<(C, usize)>,
     used: rtrb::Consumer<C>,
+    spent: rtrb::Consumer<N>,
     part_bytes_max: usize,
     shared: Arc<Shared>,
 }
@@ -109,6 +125,11 @@ impl<N, C> Producer<N, C> {
         self.used.pop().ok()
     }
 
+    /// A note that the writer is done with, to be freed where it was allocated.
+    pub fn spent(&mut self) -> Option<N> {
+        self.spent.pop().ok()
+    }
+
     /// Captured bytes between here and the store.
     #[must_use]
     pub fn part_bytes_in_flight(&self) -> usize {
@@ -161,6 +182,7 @@ pub struct Consumer<N, C> {
     notes: rtrb::Consumer<N>,
     parts: rtrb::Consumer<(C, usize)>,
     used: rtrb::Producer<C>,
+    spent: rtrb::Producer<N>,
     shared: Arc<Shared>,
     seen: Losses,
 }
@@ -186,6 +208,11 @@ impl<N, C> Consumer<N, C> {
     pub fn hand_back(&mut self, part: C) {
         // A core that does not look for a while: then it is freed here.
         drop(self.used.push(part));
+    }
+
+    /// Send a note back to its core, which allocated it.
+    pub fn hand_back_note(&mut self, note: N) {
+        drop(self.spent.push(note));
     }
 
     /// Return bytes to the core's capture budget once nothing holds them any more.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use declare::{Object, ObjectSchema, nearest};
-pub use read::{At, Reader, Setting};
+pub use read::{At, Reader, Setting, duration};
 pub use secret::{Kept, SecretText};
 
 /// Where a value stands.

@@ -1,7 +1,9 @@
 //! Commands, one file each.
 
 pub mod check;
+pub mod demo;
 pub mod explain;
+pub mod key;
 pub mod requests;
 pub mod schema;
 mod serve;
@@ -36,6 +38,8 @@ Examples:
 enum Command {
     /// Run the gateway
     Serve(serve::Serve),
+    /// A gateway, a built-in provider and a small fleet of agents, to watch
+    Demo(demo::DemoArgs),
     /// Check a configuration file: every warning and error with its place
     Check(check::CheckArgs),
     /// Say which rule allows or refuses a request, and why
@@ -54,6 +58,8 @@ enum Command {
     Tools(tools::ToolsArgs),
     /// Walk the store: checksums, sequence gaps, torn tails
     Verify(verify::VerifyArgs),
+    /// Mint, list and revoke keys of this gateway
+    Key(key::KeyArgs),
     /// Print the JSON Schema of the configuration file
     Schema(schema::SchemaArgs),
 }
@@ -73,9 +79,11 @@ pub fn run() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             told => told.map(drop).map_err(Failure::from),
         },
+        Command::Demo(args) => args.run(&mut out),
         Command::Serve(serve) => serve.run(),
         Command::Check(args) => return check::run(&args),
         Command::Explain(args) => return explain::run(&args),
+        Command::Key(args) => return key::run(&args),
         Command::Schema(args) => return schema::run(&args),
     };
     match told {

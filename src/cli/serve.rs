@@ -128,6 +128,9 @@ fn announce(server: &Server) {
     }
     if let Some(address) = server.addresses.first() {
         eprintln!("dashboard  http://{address}/ui");
+        if let Some(link) = server.admin_link() {
+            eprintln!("as admin   {link}  (good once, for whoever opens it first)");
+        }
         eprintln!(
             "Claude Code: ANTHROPIC_BASE_URL=http://{address} ANTHROPIC_AUTH_TOKEN=-   (others: weir setup)"
         );

@@ -123,11 +123,13 @@ fn write_text(shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
     if let Some(error) = &record.reading.error {
         lines.put("error", &error.to_string())?;
     }
-    for (name, value) in &record.request_headers {
-        lines.put("request head", &format!("{name}: {value}"))?;
-    }
-    for (name, value) in &record.response_headers {
-        lines.put("response head", &format!("{name}: {value}"))?;
+    for (label, fields) in
+        [("request head", &record.request_headers), ("response head", &record.response_headers)]
+    {
+        for (name, value) in fields.iter() {
+            let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+            lines.put(label, &format!("{name}: {value}"))?;
+        }
     }
     Ok(())
 }

@@ -177,6 +177,7 @@ impl<'a> Compiling<'a> {
             grants,
             groups,
             buckets,
+            sources: self.file.identity.clone().unwrap_or_default(),
             ..Snapshot::default()
         };
         Loaded { snapshot, install, warnings: Vec::new() }

@@ -4,9 +4,10 @@
 //! flag, since an unenforced restriction is an open door that looks shut. Lines leave this file as features come.
 
 use super::file::File;
+use super::provider::{AskUsage, OnClientGone, ProviderSettings};
 use super::sections::{Capture, OnFull};
 use crate::base::settings::{At, Place, Problem, Severity};
-use crate::policy::identity::settings::{SourceKind, SourceSettings};
+use crate::policy::identity::settings::SourceKind;
 
 /// Everything written that this version does not do.
 pub fn not_in_force(file: &File) -> Vec<Problem> {
@@ -24,8 +25,7 @@ struct Found {
 impl Found {
     /// Would refuse or restrict.
     fn restrictions(&mut self, file: &File) {
-        for (name, hook) in file.hooks.iter().filter(|(_, hook)| !hook.disabled) {
-            let _ = hook;
+        for (name, _) in file.hooks.iter().filter(|(_, hook)| !hook.disabled) {
             self.unenforced(&name.place, "hooks are not asked yet");
         }
         for policy in &file.policies {
@@ -52,11 +52,6 @@ impl Found {
 
     /// Would add something.
     fn additions(&mut self, file: &File) {
-        for source in file.identity.iter().flatten() {
-            if let Some(place) = unbuilt_source(source) {
-                self.later(place, "this identity source is not built yet: it vouches for nobody");
-            }
-        }
         let sections = [
             (file.exporters.as_ref().map(|s| &s.place), "exporters are not built yet: nothing is exported"),
             (
@@ -74,15 +69,36 @@ impl Found {
                 self.later(place, what);
             }
         }
+        if let Some(At { place, .. }) = file.server.as_ref().and_then(|server| server.limits.total.as_ref()) {
+            self.later(place, "the total time of an exchange is not bounded yet");
+        }
         for (id, provider) in &file.providers {
-            if provider.keys.len() > 1 {
-                self.later(&id.place, "only the first of several keys is used yet");
-            }
-            if provider.proxy.is_some() {
-                self.unenforced(
-                    &id.place,
-                    "egress proxies are not built yet: the provider would be reached directly",
-                );
+            self.provider(&id.place, provider);
+        }
+    }
+
+    fn provider(&mut self, place: &Place, provider: &ProviderSettings) {
+        if provider.proxy.is_some() {
+            self.unenforced(
+                place,
+                "egress proxies are not built yet: the provider would be reached directly",
+            );
+        }
+        if provider.max_connections.is_some() {
+            self.unenforced(place, "max_connections is not enforced yet");
+        }
+        let priced = provider.cost_basis.is_some() || !provider.model_cost_map.is_empty();
+        for (written, what) in [
+            (provider.keys.len() > 1, "only the first of several keys is used yet"),
+            (priced, "prices are not built yet"),
+            (provider.ask_usage != AskUsage::Never, "usage is not asked for yet"),
+            (provider.on_client_gone == OnClientGone::Drain, "requests are cancelled when the client goes"),
+            (provider.retry_unsafe, "requests are retried only where nothing was executed"),
+            (provider.timeouts.is_some(), "a provider's own timeouts are not in force yet"),
+            (!provider.aliases.is_empty(), "aliases are not written into requests yet"),
+        ] {
+            if written {
+                self.later(place, what);
             }
         }
     }
@@ -116,18 +132,12 @@ impl Found {
     }
 }
 
-/// Sources the data plane does not ask yet.
-fn unbuilt_source(source: &SourceSettings) -> Option<&Place> {
-    match source.kind() {
-        SourceKind::Peer => None,
-        _ => Some(match source {
-            SourceSettings::Peer(s) => &s.place,
-            SourceSettings::Key(s) => &s.place,
-            SourceSettings::Mtls(s) => &s.place,
-            SourceSettings::Jwt(s) => &s.place,
-            SourceSettings::Headers(s) => &s.place,
-            SourceSettings::Tailnet(s) => &s.place,
-            SourceSettings::TailscaleServe(s) => &s.place,
-        }),
-    }
+/// Sources that the data plane asks.
+const ASKED: [SourceKind; 1] = [SourceKind::Peer];
+
+/// What to say of a source on a listener.
+pub fn source(kind: SourceKind, place: &Place) -> Option<Problem> {
+    let what = format!("identity source {} is not asked yet: it vouches for nobody here", kind.name());
+    let problem = Problem { severity: Severity::NotInForce, ..Problem::error(place, what) };
+    (!ASKED.contains(&kind)).then_some(problem)
 }

@@ -8,11 +8,13 @@
 //! Invariants of absence: nothing here opens a socket; the environment and files are handed in; a secret's value
 //! appears in no problem and no `Debug`.
 
+pub mod clients;
 pub mod compile;
 pub mod embedded;
 pub mod file;
 pub mod force;
 pub mod hujson;
+pub mod keys;
 pub mod provider;
 pub mod secret;
 pub mod sections;

@@ -178,12 +178,11 @@ impl AskReader {
         let finds = &self.finds;
         let value = |top| finds.value(body, top).filter(|value| !value.is_null());
         let text = |top| value(top).and_then(Raw::string);
-        let tools = value(Top::Tools);
         let system_start = self.system_start(body);
         Ask {
-            other_models: other_models(value(Top::Models), tools),
+            other_models: finds.other_models(body),
             stream: value(Top::Stream).is_some_and(Raw::is_true),
-            tools: tool_names(tools.into_iter().chain(value(Top::Functions))),
+            tools: finds.tools.iter().filter_map(|name| string_at(body, name)).collect(),
             user_message: finds
                 .last_user
                 .clone()
@@ -306,9 +305,33 @@ struct Finds {
     top: Option<Top>,
     messages: u32,
     message: Message,
+    /// Names of declared tools, and the models that some bring.
+    tools: Vec<Range<usize>>,
+    tool_models: Vec<Range<usize>>,
+    tool: Tool,
     first_user: Option<Range<usize>>,
     last_user: Option<Range<usize>>,
     system: Option<Range<usize>>,
+}
+
+/// The declared tool that the scan is in.
+#[derive(Default)]
+struct Tool {
+    key: ToolKey,
+    named: bool,
+    kind: Option<Range<usize>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum ToolKey {
+    Name,
+    /// `type`: stands in for a name where the provider runs the tool.
+    Kind,
+    Model,
+    /// `function`, `custom`: the name is one level down.
+    Body,
+    #[default]
+    Other,
 }
 
 /// The message that the scan is in.
@@ -343,6 +366,9 @@ const TOP: u32 = 1;
 const MESSAGE: u32 = 2;
 const MESSAGE_MEMBER: u32 = 3;
 const PART_MEMBER: u32 = 5;
+const TOOL: u32 = 2;
+const TOOL_MEMBER: u32 = 3;
+const TOOL_BODY_MEMBER: u32 = 4;
 
 impl Finds {
     fn new(keys: &'static [(&'static str, Top)]) -> Self {
@@ -355,6 +381,9 @@ impl Finds {
             top: None,
             messages: 0,
             message: Message::default(),
+            tools: Vec::new(),
+            tool_models: Vec::new(),
+            tool: Tool::default(),
             first_user: None,
             last_user: None,
             system: None,
@@ -428,25 +457,98 @@ impl Finds {
     }
 }
 
-impl Watch for Finds {
+impl Finds {
     #[inline]
-    fn depth(&self) -> u32 {
-        if self.top == Some(Top::History) { PART_MEMBER } else { TOP }
-    }
-
-    #[inline]
-    fn key(&mut self, body: &[u8], depth: u32, key: Range<usize>) -> bool {
+    fn message_key(&mut self, key: &[u8], depth: u32) {
         match depth {
-            TOP => return self.top_key(&body[key]),
             MESSAGE_MEMBER => {
-                self.message.key = match &body[key] {
+                self.message.key = match key {
                     b"role" => MessageKey::Role,
                     b"content" | b"parts" => MessageKey::Content,
                     _ => MessageKey::Other,
                 }
             }
-            PART_MEMBER => self.message.part_is_text = &body[key] == b"text",
+            PART_MEMBER => self.message.part_is_text = key == b"text",
             _ => {}
+        }
+    }
+
+    #[inline]
+    fn message_value(&mut self, body: &[u8], depth: u32, span: Range<usize>) {
+        match depth {
+            MESSAGE => self.message_ends(),
+            MESSAGE_MEMBER => self.message_member(body, span),
+            PART_MEMBER => self.part_member(body, span),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn tool_key(&mut self, key: &[u8], depth: u32) {
+        match (depth, self.tool.key) {
+            (TOOL_MEMBER, _) => {
+                self.tool.key = match key {
+                    b"name" => ToolKey::Name,
+                    b"type" => ToolKey::Kind,
+                    b"model" => ToolKey::Model,
+                    b"function" | b"custom" => ToolKey::Body,
+                    _ => ToolKey::Other,
+                }
+            }
+            (TOOL_BODY_MEMBER, ToolKey::Body) if key == b"name" => self.tool.key = ToolKey::Name,
+            // The next member of the tool sets it anew.
+            (TOOL_BODY_MEMBER, ToolKey::Name) => self.tool.key = ToolKey::Body,
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn tool_value(&mut self, depth: u32, span: Range<usize>) {
+        match (depth, self.tool.key) {
+            (TOOL, _) => {
+                let tool = std::mem::take(&mut self.tool);
+                if !tool.named {
+                    self.tools.extend(tool.kind);
+                }
+            }
+            (TOOL_MEMBER | TOOL_BODY_MEMBER, ToolKey::Name) if !self.tool.named => {
+                self.tool.named = true;
+                self.tools.push(span);
+            }
+            (TOOL_MEMBER, ToolKey::Kind) => self.tool.kind = Some(span),
+            (TOOL_MEMBER, ToolKey::Model) => self.tool_models.push(span),
+            _ => {}
+        }
+    }
+
+    /// Models beyond `model` that the provider may run: fallbacks, and tools that bring a model of their own.
+    fn other_models(&self, body: &[u8]) -> Vec<String> {
+        let listed =
+            self.value(body, Top::Models).into_iter().flat_map(Raw::elements).filter_map(Raw::string);
+        listed.chain(self.tool_models.iter().filter_map(|model| string_at(body, model))).collect()
+    }
+}
+
+impl Watch for Finds {
+    #[inline]
+    fn depth(&self) -> u32 {
+        match self.top {
+            Some(Top::History) => PART_MEMBER,
+            Some(Top::Tools | Top::Functions) => TOOL_BODY_MEMBER,
+            _ => TOP,
+        }
+    }
+
+    #[inline]
+    fn key(&mut self, body: &[u8], depth: u32, key: Range<usize>) -> bool {
+        let key = &body[key];
+        if depth == TOP {
+            return self.top_key(key);
+        }
+        if self.top == Some(Top::History) {
+            self.message_key(key, depth)
+        } else {
+            self.tool_key(key, depth)
         }
         true
     }
@@ -460,22 +562,20 @@ impl Watch for Finds {
 
     #[inline]
     fn value(&mut self, body: &[u8], depth: u32, span: Range<usize>) {
-        match depth {
-            0 => self.not_an_object = body[span.start] != b'{',
-            TOP => {
-                if let Some(top) = self.top.take() {
-                    // A history that is a plain string is one user message.
-                    if top == Top::History && body[span.start] == b'"' {
-                        self.messages = 1;
-                        self.first_user = Some(span.clone());
-                        self.last_user = Some(span.clone());
-                    }
-                    self.spans[top as usize] = Some((span.start, span.end));
+        match (depth, self.top) {
+            (0, _) => self.not_an_object = body[span.start] != b'{',
+            (TOP, Some(top)) => {
+                self.top = None;
+                // A history that is a plain string is one user message.
+                if top == Top::History && body[span.start] == b'"' {
+                    self.messages = 1;
+                    self.first_user = Some(span.clone());
+                    self.last_user = Some(span.clone());
                 }
+                self.spans[top as usize] = Some((span.start, span.end));
             }
-            MESSAGE => self.message_ends(),
-            MESSAGE_MEMBER => self.message_member(body, span),
-            PART_MEMBER => self.part_member(body, span),
+            (_, Some(Top::History)) => self.message_value(body, depth, span),
+            (_, Some(Top::Tools | Top::Functions)) => self.tool_value(depth, span),
             _ => {}
         }
     }
@@ -490,35 +590,8 @@ fn start_of_text(text: &[u8], bytes_max: usize) -> Option<String> {
     unescape_start(text.strip_prefix(b"\"")?.strip_suffix(b"\"")?, bytes_max)
 }
 
-/// Names of declared tools. Where one has none, its type says what the provider runs.
-fn tool_names<'a>(lists: impl Iterator<Item = Raw<'a>>) -> Vec<String> {
-    lists.flat_map(Raw::elements).filter_map(tool_name).collect()
-}
-
-fn tool_name(tool: Raw<'_>) -> Option<String> {
-    let mut kind = None;
-    for (key, value) in tool.members() {
-        let name = match key.written() {
-            b"name" => value.string(),
-            b"function" | b"custom" => value.at("name").and_then(Raw::string),
-            b"type" => {
-                kind = value.string();
-                None
-            }
-            _ => None,
-        };
-        if name.is_some() {
-            return name;
-        }
-    }
-    kind
-}
-
-/// Models beyond `model` that the provider may run: fallbacks, and tools that bring a model of their own (advisor).
-fn other_models(models: Option<Raw<'_>>, tools: Option<Raw<'_>>) -> Vec<String> {
-    let listed = models.into_iter().flat_map(Raw::elements).filter_map(Raw::string);
-    let brought = tools.into_iter().flat_map(Raw::elements).filter_map(|tool| tool.at("model")?.string());
-    listed.chain(brought).collect()
+fn string_at(body: &[u8], span: &Range<usize>) -> Option<String> {
+    Raw::cut_off(body.get(span.clone())?).string()
 }
 
 #[cfg(test)]

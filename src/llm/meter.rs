@@ -231,6 +231,9 @@ impl Meter {
                 let (bytes, events) = self.likenesses.skip(&block[at..]);
                 at += bytes;
                 self.events += events;
+                if at == block.len() {
+                    return;
+                }
             }
             let start = at;
             let effect = match splitter.next(block, &mut at) {

@@ -102,10 +102,10 @@ impl Glob {
         match &self.shape {
             Shape::Anything => true,
             Shape::Exact => {
-                strip(parts, self.pattern.as_bytes()).is_some_and(|mut rest| rest.next().is_none())
+                strip(parts, self.pattern.as_bytes()).is_some_and(|mut rest| rest.all(str::is_empty))
             }
             Shape::Segment(len) => {
-                strip(parts, self.literal(*len)).is_some_and(|mut rest| rest.all(|b| b != b'/'))
+                strip(parts, self.literal(*len)).is_some_and(|mut rest| rest.all(|part| !part.contains('/')))
             }
             Shape::Prefix(len) => strip(parts, self.literal(*len)).is_some(),
             Shape::General(steps) => general(steps, parts.iter().flat_map(|part| part.bytes())),
@@ -154,10 +154,23 @@ fn steps(pattern: &str) -> Box<[Step]> {
 }
 
 /// What is left of the parts after `prefix`, if they begin with it.
-fn strip<'t>(parts: &'t [&'t str], prefix: &[u8]) -> Option<impl Iterator<Item = u8> + use<'t>> {
-    let mut rest = parts.iter().flat_map(|part| part.bytes());
-    let begins = prefix.iter().all(|expected| rest.next() == Some(*expected));
-    begins.then_some(rest)
+fn strip<'t>(parts: &'t [&'t str], prefix: &[u8]) -> Option<impl Iterator<Item = &'t str> + use<'t>> {
+    let mut prefix = prefix;
+    let mut at = 0;
+    let mut taken = 0;
+    while !prefix.is_empty() {
+        let part = parts.get(at)?.as_bytes();
+        taken = part.len().min(prefix.len());
+        if part[..taken] != prefix[..taken] {
+            return None;
+        }
+        prefix = &prefix[taken..];
+        at += usize::from(taken == part.len());
+        taken %= part.len().max(1);
+    }
+    // Wildcards are ASCII, so a prefix ends between characters where the text agrees with it.
+    let first = parts.get(at).and_then(|part| part.get(taken..));
+    Some(first.into_iter().chain(parts.iter().skip(at + 1).copied()))
 }
 
 /// The set of steps that a text read so far may stand before: one bit each, and one for the end.

@@ -237,7 +237,8 @@ impl Rights {
             let allowed = self.allows(&provider.id, sent);
             let others = || {
                 wants.others.iter().all(|other| {
-                    super::route::serves(provider, other) && self.allows(&provider.id, other).is_some()
+                    snapshot.routes().serves(candidate.provider, other)
+                        && self.allows(&provider.id, other).is_some()
                 })
             };
             if let Some(place) = allowed.filter(|_| others()) {

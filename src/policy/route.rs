@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::glob::Glob;
 use super::snapshot::Provider;
 use crate::llm::dialect::Dialect;
 
@@ -21,6 +22,8 @@ use crate::llm::dialect::Dialect;
 pub struct Routes {
     named: HashMap<Box<str>, Vec<Named>>,
     ids: HashMap<Box<str>, usize>,
+    /// Providers that list patterns, with those alone.
+    patterns: Vec<(usize, Vec<Glob>)>,
 }
 
 /// A provider that lists a name.
@@ -65,6 +68,11 @@ impl Routes {
             for model in provider.models.iter().filter(|model| model.is_exact()) {
                 routes.name(model.pattern(), Named { provider: index, alias_of: None });
             }
+            let patterns: Vec<Glob> =
+                provider.models.iter().filter(|model| !model.is_exact()).cloned().collect();
+            if !patterns.is_empty() {
+                routes.patterns.push((index, patterns));
+            }
             for (ours, its) in &provider.aliases {
                 routes.name(ours, Named { provider: index, alias_of: Some(Arc::from(its.as_str())) });
             }
@@ -102,13 +110,27 @@ impl Routes {
         {
             return vec![qualified];
         }
-        let already: Vec<usize> = found.iter().map(|candidate| candidate.provider).collect();
-        let others = (0..providers.len()).filter(|index| speaks(index) && !already.contains(index));
-        let mut by_glob: Vec<Candidate> =
-            others.filter_map(|provider| by_glob(&providers[provider], provider, model)).collect();
-        by_glob.sort_by_key(|candidate| candidate.because);
-        found.extend(by_glob);
+        let named = found.len();
+        for (provider, patterns) in self.patterns.iter().filter(|(provider, _)| speaks(provider)) {
+            if found[..named].iter().all(|candidate| candidate.provider != *provider)
+                && let Some(because) = narrowest(patterns, model)
+            {
+                found.push(Candidate { provider: *provider, sent: None, because });
+            }
+        }
+        found[named..].sort_by_key(|candidate| candidate.because);
         found
+    }
+
+    /// Whether a provider serves a model under its own name.
+    #[must_use]
+    pub fn serves(&self, provider: usize, model: &str) -> bool {
+        let mut named = self.named.get(model).into_iter().flatten();
+        named.any(|named| named.provider == provider && named.alias_of.is_none())
+            || self
+                .patterns
+                .iter()
+                .any(|(at, patterns)| *at == provider && narrowest(patterns, model).is_some())
     }
 
     fn qualified(&self, providers: &[Arc<Provider>], model: &str) -> Option<Candidate> {
@@ -130,17 +152,15 @@ pub fn serves(provider: &Provider, model: &str) -> bool {
     provider.models.iter().any(|pattern| pattern.matches(model))
 }
 
-fn by_glob(provider: &Provider, index: usize, model: &str) -> Option<Candidate> {
-    let matching = provider.models.iter().filter(|pattern| pattern.matches(model));
-    let narrowest =
-        matching.map(|p| if p.is_anything() { Because::Everything } else { Because::Glob }).min()?;
-    Some(Candidate { provider: index, sent: None, because: narrowest })
+/// The narrowest kind of pattern that matches.
+fn narrowest(patterns: &[Glob], model: &str) -> Option<Because> {
+    let matching = patterns.iter().filter(|pattern| pattern.matches(model));
+    matching.map(|pattern| if pattern.is_anything() { Because::Everything } else { Because::Glob }).min()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::glob::Glob;
 
     fn provider(id: &str, models: &[&str], aliases: &[(&str, &str)]) -> Arc<Provider> {
         Arc::new(Provider {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::glob::Glob;
 use super::grant::{Grant, Group};
+use super::identity::settings::SourceSettings;
 use super::quota::settings::{OnExceed, Unit};
 use super::rights::ByWhom;
 use super::route::Routes;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub groups: Vec<Group>,
     /// Buckets.
     pub buckets: Vec<Bucket>,
+    /// Who vouches for clients, as configured; listeners say which of them in which order.
+    pub sources: Vec<SourceSettings>,
     /// What is looked up by name in the above; made when first asked for.
     pub indexes: Indexes,
 }
@@ -77,7 +80,7 @@ pub struct Bucket {
 }
 
 /// Bounds; each says what happens at it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of a request head: 431 and closed.
     pub head_bytes_max: usize,

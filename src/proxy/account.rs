@@ -22,7 +22,6 @@ use crate::record::record::{
     Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, Record, Who,
 };
 use crate::wire::h1::{Request, Response};
-use crate::wire::head::Fields;
 
 /// Response bytes gathered before they leave for the writer.
 const PART_BYTES: usize = 16 * 1024;
@@ -32,8 +31,6 @@ pub(super) struct Account {
     record: Box<Record>,
     began: Moment,
     route: Option<Route>,
-    request_fields: Fields,
-    response_fields: Fields,
     meter: Option<Box<Meter>>,
     hash_out: Option<Box<Xxh3>>,
     part: Vec<u8>,
@@ -57,19 +54,16 @@ impl Account {
             record.who.principal.clone_from(&principal.name);
             record.who.source = principal.source.to_owned();
         }
-        let mut request_fields = Fields::new();
         if let Some(request) = request {
             record.method.clone_from(&request.head.method);
             record.path = heads::redacted_target(&request.head.target);
-            request_fields.clone_from(&request.head.fields);
+            record.request_headers = heads::redacted(&request.head.fields);
         }
         core.stats.add(Count::ExchangesOpen, 1);
         Self {
             record,
             began: clock::now(),
             route: None,
-            request_fields,
-            response_fields: Fields::new(),
             meter: None,
             hash_out: None,
             part: Vec::new(),
@@ -116,7 +110,7 @@ impl Account {
     pub(super) fn asked(&mut self, ask: Ask) {
         if let Some(route) = &self.route {
             let principal = &self.record.who.principal;
-            self.record.caller = agent::caller(&self.request_fields, &ask, principal, route.endpoint);
+            self.record.caller = agent::caller(&self.record.request_headers, &ask, principal, route.endpoint);
         }
         self.record.ask = ask;
     }
@@ -181,7 +175,7 @@ impl Account {
     /// The response head as it will stand in the record.
     pub(super) fn response_head(&mut self, response: Response) {
         self.record.status = response.head.status;
-        self.response_fields = response.head.fields;
+        self.record.response_headers = heads::redacted(&response.head.fields);
     }
 
     /// Content that came from the provider. Read and kept only now, after it was sent on.
@@ -262,8 +256,6 @@ impl Account {
             self.record.outcome = self.outcome();
         }
         self.record.times.last_byte_us = self.elapsed_us();
-        self.record.request_headers = heads::redacted(&self.request_fields);
-        self.record.response_headers = heads::redacted(&self.response_fields);
         self.count(core);
         core.note_close(Note::Close(self.record), self.reservation);
     }

@@ -241,6 +241,7 @@ impl Core {
     fn tick(&self) {
         self.pool.sweep(clock::now());
         self.take_used();
+        self.free_spent();
         self.spare.borrow_mut().shrink();
         let ring = self.ring.borrow();
         self.stats.set(Count::RingRecords, ring.notes_waiting() as u64);
@@ -267,7 +268,7 @@ impl Core {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        self.snapshot.borrow().limits.clone()
+        self.snapshot.borrow().limits
     }
 
     pub(super) fn scratch(&self) -> RefMut<'_, Scratch> {
@@ -278,6 +279,13 @@ impl Core {
     pub(super) fn buffer(&self, bytes: usize) -> Vec<u8> {
         self.take_used();
         self.spare.borrow_mut().take(bytes)
+    }
+
+    /// Notes that the writer is done with are freed where they were allocated, a few at a time.
+    fn free_spent(&self) {
+        let mut ring = self.ring.borrow_mut();
+        // Each exchange puts two and frees up to four, so that none pile up.
+        (0..4).map_while(|_| ring.spent()).for_each(drop);
     }
 
     /// Buffers that the writer is done with come home.
@@ -335,6 +343,7 @@ impl Core {
     /// Put the open note on the ring and reserve room for the close; without room the exchange goes on unreserved.
     pub(super) fn note_open(&self, open: Note) -> Option<Reservation> {
         self.stats.add(Count::RecordsQueued, 1);
+        self.free_spent();
         self.ring.borrow_mut().open(open, Room::default()).ok()
     }
 

@@ -227,12 +227,11 @@ impl Socket {
     }
 
     /// Whether an idle connection is still good: nothing to read, no end, no error. Bytes on an idle connection are
-    /// an answer to nothing, so they condemn it too.
+    /// an answer to nothing, so they condemn it too. The first call arms a wait, later ones look at it without a call
+    /// into the kernel; so call it when the connection becomes idle and again before it is used.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        let mut one = [0u8; 1];
-        let peek = rustix::net::recv(self.borrow(), &mut one, RecvFlags::DONTWAIT | RecvFlags::PEEK);
-        matches!(peek, Err(rustix::io::Errno::AGAIN))
+        self.poll_readable(&mut Context::from_waker(std::task::Waker::noop())).is_pending()
     }
 
     /// Say that nothing more will be sent; what was sent still arrives.
@@ -317,6 +316,11 @@ impl Deadline {
         if at < self.armed_for {
             self.rearm(clock::now());
         }
+    }
+
+    /// Move the limit to `after` from now.
+    pub fn set_after(&mut self, after: Duration) {
+        self.set(clock::now().plus(after));
     }
 
     /// Ready once the limit has passed.

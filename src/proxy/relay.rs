@@ -24,7 +24,6 @@ use super::conn::{After, Conn};
 use super::core::{Core, SCRATCH_BYTES};
 use super::fault::{Fault, Kind};
 use super::heads::{self, Shape, Towards, Upload};
-use super::io::Deadline;
 use super::request::{Body, Sending};
 use super::upstream::Lease;
 use crate::base::clock;
@@ -77,7 +76,6 @@ impl Relay<'_, '_> {
         let added = hop.map_or(&[][..], |hop| &hop.add_headers);
         heads::write_request(&mut head, self.sending.request, provider, added, form);
         let mut out = Outgoing::new(form, head);
-        let mut idle = Deadline::new(self.core.limits().body_idle);
         loop {
             out.fill(self.sending.body);
             let pushed = self.push(&mut out);
@@ -89,14 +87,14 @@ impl Relay<'_, '_> {
                 // A provider may answer and close before it has read everything; what it said decides, not the write.
                 Err(_) => return Ok(()),
             };
-            match self.wait_upload(blocked, &mut idle).await {
+            self.conn.limit.set_after(self.core.limits().body_idle);
+            match self.wait_upload(blocked).await {
                 Event::Writable => {}
                 Event::FromClient => self.more_body()?,
                 Event::FromProvider => return Ok(()),
                 Event::Late if blocked => return Err(Fault::new(Kind::FirstByteTimeout).into()),
                 Event::Late => return Err(Fault::new(Kind::BodyTimeout).into()),
             }
-            idle.set(clock::now().plus(self.core.limits().body_idle));
         }
     }
 
@@ -124,7 +122,7 @@ impl Relay<'_, '_> {
         }
     }
 
-    async fn wait_upload(&mut self, blocked: bool, idle: &mut Deadline) -> Event {
+    async fn wait_upload(&mut self, blocked: bool) -> Event {
         poll_fn(|cx| {
             if blocked && self.lease.transport.poll_writable(cx).is_ready() {
                 return Poll::Ready(Event::Writable);
@@ -135,7 +133,7 @@ impl Relay<'_, '_> {
             if self.lease.transport.poll_readable(cx).is_ready() {
                 return Poll::Ready(Event::FromProvider);
             }
-            idle.poll(cx).map(|()| Event::Late)
+            self.conn.limit.poll(cx).map(|()| Event::Late)
         })
         .await
     }
@@ -163,7 +161,7 @@ impl Relay<'_, '_> {
     /// The final response head, and what of the body came with it.
     async fn response_head(&mut self) -> Result<(Response, Vec<u8>), Broken> {
         let limits = HeadLimits::default();
-        let mut limit = Deadline::new(self.core.limits().first_byte);
+        self.conn.limit.set_after(self.core.limits().first_byte);
         let mut bytes: Vec<u8> = Vec::new();
         for _ in 0..INFORMATIONAL_MAX {
             let mut scan = HeadScan::default();
@@ -171,7 +169,7 @@ impl Relay<'_, '_> {
                 if let Some(end) = scan.end(&bytes, &limits).map_err(bad_answer)? {
                     break end;
                 }
-                self.read_head(&mut bytes, &mut limit).await?;
+                self.read_head(&mut bytes).await?;
             };
             let rest = bytes.split_off(end);
             let response =
@@ -186,9 +184,9 @@ impl Relay<'_, '_> {
         Err(Fault::because(Kind::BadAnswer, "too many informational responses").into())
     }
 
-    async fn read_head(&mut self, bytes: &mut Vec<u8>, limit: &mut Deadline) -> Result<(), Broken> {
+    async fn read_head(&mut self, bytes: &mut Vec<u8>) -> Result<(), Broken> {
         loop {
-            match self.wait_response(limit).await {
+            match self.wait_response().await {
                 Event::FromProvider => {}
                 Event::FromClient => return Err(gone("while the provider was thinking").into()),
                 Event::Writable | Event::Late => return Err(Fault::new(Kind::FirstByteTimeout).into()),
@@ -224,13 +222,14 @@ impl Relay<'_, '_> {
         heads::write_response(&mut head, &response, &down.towards);
         self.sending.account.response_head(response);
         self.sending.account.head_sent = true;
-        let mut idle = Deadline::new(self.core.limits().idle);
+        let idle = self.core.limits().idle;
         self.first_block(&mut down, head, &rest).await?;
         drop(rest);
+        self.conn.limit.set_after(idle);
         let mut drained = true;
         while !down.done {
             if drained {
-                self.wait_more(&mut idle).await?;
+                self.wait_more().await?;
             }
             drained = true;
             match self.read_block(&mut down) {
@@ -239,7 +238,7 @@ impl Relay<'_, '_> {
                     // A short read of a plain socket took all there was: asking again would only cost a call.
                     drained = n < down.block_bytes_max && self.lease.transport.short_read_is_all();
                     self.flush(&mut down).await?;
-                    idle.set(clock::now().plus(self.core.limits().idle));
+                    self.conn.limit.set_after(idle);
                 }
                 Err(Stop::Empty) => {}
                 Err(Stop::Fault(fault)) => return Err(fault),
@@ -248,8 +247,8 @@ impl Relay<'_, '_> {
         Ok(self.finish(down))
     }
 
-    async fn wait_more(&mut self, idle: &mut Deadline) -> Result<(), Fault> {
-        match self.wait_response(idle).await {
+    async fn wait_more(&mut self) -> Result<(), Fault> {
+        match self.wait_response().await {
             Event::FromProvider => Ok(()),
             Event::FromClient => Err(gone("while its answer was under way")),
             Event::Writable | Event::Late => Err(Fault::new(Kind::IdleTimeout)),
@@ -340,7 +339,7 @@ impl Relay<'_, '_> {
         Ok(())
     }
 
-    async fn wait_response(&mut self, limit: &mut Deadline) -> Event {
+    async fn wait_response(&mut self) -> Event {
         poll_fn(|cx| {
             if self.lease.transport.poll_readable(cx).is_ready() {
                 return Poll::Ready(Event::FromProvider);
@@ -349,7 +348,7 @@ impl Relay<'_, '_> {
             if self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
                 return Poll::Ready(Event::FromClient);
             }
-            limit.poll(cx).map(|()| Event::Late)
+            self.conn.limit.poll(cx).map(|()| Event::Late)
         })
         .await
     }

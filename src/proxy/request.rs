@@ -14,7 +14,6 @@ use super::account::Account;
 use super::conn::Conn;
 use super::core::Core;
 use super::fault::{Fault, Kind};
-use super::io::Deadline;
 use crate::llm::ask::AskReader;
 use crate::llm::dialect::paths::Route;
 use crate::policy::decide::{Hop, Verdict, Wants};
@@ -75,15 +74,14 @@ impl Body {
 
     /// Wait for more, and take it.
     pub(super) async fn more(&mut self, core: &Core, conn: &mut Conn) -> Result<(), Fault> {
-        let limit = core.limits().body_idle;
-        let mut idle = Deadline::new(limit);
+        conn.limit.set_after(core.limits().body_idle);
         loop {
             if self.take(core, conn)? {
                 return Ok(());
             }
             let late = poll_fn(|cx| match conn.socket.poll_readable(cx) {
                 Poll::Ready(_) => Poll::Ready(false),
-                Poll::Pending => idle.poll(cx).map(|()| true),
+                Poll::Pending => conn.limit.poll(cx).map(|()| true),
             });
             if late.await {
                 return Err(Fault::new(Kind::BodyTimeout));

@@ -93,7 +93,8 @@ impl Transport {
         match self {
             Transport::Plain(socket) => socket.is_quiet(),
             Transport::Tls(sealed) => {
-                matches!(sealed.try_read(&mut [0]), Err(why) if why.kind() == ErrorKind::WouldBlock)
+                sealed.socket.is_quiet()
+                    || matches!(sealed.try_read(&mut [0]), Err(why) if why.kind() == ErrorKind::WouldBlock)
             }
         }
     }

@@ -52,7 +52,10 @@ impl Pool {
         None
     }
 
-    fn put(&self, origin: Origin, transport: Transport) {
+    fn put(&self, origin: Origin, mut transport: Transport) {
+        if !transport.is_quiet() {
+            return;
+        }
         let mut pool = self.0.borrow_mut();
         let idle = pool.entry(origin).or_default();
         if idle.len() < IDLE_MAX {

@@ -7,7 +7,7 @@ use super::files::At;
 use super::handover::Ack;
 use super::join::{Joins, shed_spans};
 use super::line::{Bodies, BodyStored, LineRef, Loss, Span};
-use super::record::{CaptureState, Open, Record};
+use super::record::{CaptureState, Note, Open, Record};
 use super::store::index::{Item, LinePlace};
 use crate::base::clock::{self, Moment};
 use crate::base::ring::Losses;
@@ -18,6 +18,8 @@ pub(super) struct Batch {
     bytes: usize,
     #[expect(clippy::vec_box, reason = "they come boxed over the ring; unboxing would copy")]
     opens: Vec<Box<Open>>,
+    #[expect(clippy::vec_box, reason = "as above")]
+    spent: Vec<Box<Open>>,
     closes: Vec<Close>,
     stored: Vec<BodyStored>,
     loss: Loss,
@@ -42,6 +44,7 @@ impl Batch {
             since: None,
             bytes: 0,
             opens: Vec::new(),
+            spent: Vec::new(),
             closes: Vec::new(),
             stored: Vec::new(),
             loss: Loss::default(),
@@ -51,11 +54,12 @@ impl Batch {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Begin anew; the notes go to `spent`.
+    pub(super) fn clear(&mut self, mut spent: impl FnMut(Note)) {
         self.since = None;
         self.bytes = 0;
-        self.opens.clear();
-        self.closes.clear();
+        self.spent.drain(..).chain(self.opens.drain(..)).for_each(|open| spent(Note::Open(open)));
+        self.closes.drain(..).for_each(|close| spent(Note::Close(close.record)));
         self.stored.clear();
         self.loss = Loss::default();
         self.room.fill(0);
@@ -161,7 +165,7 @@ impl Batch {
     /// Write the batch's lines. May be called again for the same batch after [`Blocks::abandon`].
     pub(super) fn write_lines(&mut self, joins: &mut Joins, log: &mut Blocks) -> io::Result<()> {
         // An exchange that ended in the same batch needs no line for its beginning.
-        self.opens.retain(|open| joins.is_open(open.id));
+        self.spent.extend(self.opens.extract_if(.., |open| !joins.is_open(open.id)));
         self.stored.extend(joins.tell());
         let text = &mut self.text;
         for open in &self.opens {

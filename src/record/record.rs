@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Wall;
+use crate::base::fields::Fields;
 use crate::base::id::ExchangeId;
 pub use crate::llm::agent::Caller;
 use crate::llm::ask::Ask;
@@ -187,9 +188,9 @@ pub struct Record {
     /// XXH3-64 of the response body as accepted by the client's socket, hexadecimal.
     pub response_hash: String,
     /// Request fields, credentials and cookies redacted.
-    pub request_headers: Vec<(String, String)>,
+    pub request_headers: Fields,
     /// Response fields, cookies redacted.
-    pub response_headers: Vec<(String, String)>,
+    pub response_headers: Fields,
     /// What of the bodies was kept.
     pub capture: CaptureState,
     /// Core that served it.

@@ -22,6 +22,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::files::{At, Layout, explain};
 use super::line::Line;
 use super::record::BodyKind;
+use crate::base::clock::Wall;
 use index::{Index, LinePlace};
 use log::{Blocks, CaughtUp};
 pub use rows::{Filter, GroupBy, InFlightRow, Overview, RequestRow, SessionRow, Shown, ToolRow, UsageRow};
@@ -61,6 +62,12 @@ impl Reader {
     /// Exchanges closed after `cursor`, oldest first. `None` starts at the last `limit`.
     pub fn tail(&self, filter: &Filter, after: Option<i64>, limit: u32) -> io::Result<Vec<RequestRow>> {
         query::tail(&self.db, filter, after, limit).map_err(fault)
+    }
+
+    /// Exchanges accepted in each minute from `since` on, of one principal or of all: beginning of the minute, count.
+    /// Minutes without any are left out.
+    pub fn per_minute(&self, principal: Option<&str>, since: Wall) -> io::Result<Vec<(Wall, u64)>> {
+        query::per_minute(&self.db, principal, since).map_err(fault)
     }
 
     /// Sessions, most recently used first.

@@ -485,7 +485,7 @@ impl Writer {
                 self.note_failure(Place::Log, &e);
                 self.lose_batch(now);
                 // Nobody will come back for it: what could not be told in the log stands in the live count alone.
-                self.batch.clear();
+                self.clear_batch();
             }
         }
     }
@@ -503,10 +503,24 @@ impl Writer {
     }
 
     fn begin_batch(&mut self) {
-        self.batch.clear();
+        self.clear_batch();
         self.content.begin(self.content_files.place());
         self.log.begin(self.log_files.place());
         self.stage = Stage::Gathering;
+    }
+
+    /// Notes go back to the cores that allocated them: freed here, their memory would be lost to both for a while.
+    fn clear_batch(&mut self) {
+        let consumers = &mut self.consumers;
+        self.batch.clear(|note| {
+            let id = match &note {
+                Note::Open(open) => open.id,
+                Note::Close(record) => record.id,
+            };
+            if let Some(consumer) = consumers.get_mut(usize::from(id.core())) {
+                consumer.hand_back_note(note);
+            }
+        });
     }
 
     // The index.

@@ -231,7 +231,9 @@ impl Splitter {
         for held in [&mut self.name, &mut self.data] {
             held.clear();
             // One huge event must not weigh on the rest of a long stream.
-            held.shrink_to(KEPT);
+            if held.capacity() > KEPT {
+                held.shrink_to(KEPT);
+            }
         }
     }
 }

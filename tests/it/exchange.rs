@@ -92,7 +92,7 @@ fn an_early_model_lets_the_upload_begin_before_the_client_has_finished() {
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&vec![b'y'; 99_999]).unwrap();
     let begun = (0..200).any(|_| {
-        std::thread::sleep(Duration::from_millis(10));
+        weir::base::clock::pause(Duration::from_millis(10));
         gate.provider.connections().0 == 1
     });
     assert!(begun, "the provider is called while the body still arrives");

@@ -71,7 +71,7 @@ fn answer(mut tls: rustls::StreamOwned<rustls::ServerConnection, std::net::TcpSt
             let event = format!("data: {{\"n\":{n}}}\n\n");
             let piece = if chunked { format!("{:x}\r\n{event}\r\n", event.len()) } else { event };
             tls.write_all(piece.as_bytes()).unwrap();
-            std::thread::sleep(Duration::from_millis(20));
+            weir::base::clock::pause(Duration::from_millis(20));
         }
         match ending {
             Ending::Chunked => tls.write_all(b"0\r\n\r\n").unwrap(),

@@ -319,7 +319,9 @@ impl Setting for Duration {
     }
 }
 
-fn duration(text: &str) -> Option<Duration> {
+/// A time as people write it: `500ms`, `5s`, `1m30s`, `24h`, `30d`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest == "0" {
         return Some(Duration::ZERO);

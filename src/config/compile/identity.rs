@@ -2,7 +2,8 @@
 
 use super::Compiling;
 use crate::base::settings::{At, Problem};
-use crate::config::file::ListenerSettings;
+use crate::config::file::{Address, ListenerSettings};
+use crate::config::force;
 use crate::policy::identity::settings::{JwtSettings, SourceKind, SourceSettings};
 
 /// Issuers that hand tokens to anybody: without `require` everybody's CI runner would be let in.
@@ -22,11 +23,12 @@ impl Compiling<'_> {
     pub(super) fn sources_of(&mut self, listener: &ListenerSettings) -> Vec<SourceKind> {
         let kinds = match (&listener.identity, &self.file.identity) {
             (Some(named), configured) => self.named_sources(named, configured.as_deref().unwrap_or_default()),
-            (None, Some(configured)) => configured.iter().map(SourceSettings::kind).collect(),
+            (None, Some(configured)) => inherited(listener, configured),
             (None, None) if listener.address.is_local() => vec![SourceKind::Peer],
             (None, None) => vec![SourceKind::Key],
         };
         self.check_sources(listener, &kinds);
+        self.problems.extend(kinds.iter().filter_map(|kind| force::source(*kind, &listener.address.place)));
         kinds
     }
 
@@ -71,8 +73,7 @@ impl Compiling<'_> {
             let what = "has \"peer\", and the kernel knows nobody who connects from elsewhere";
             self.warn(place, what, "connections from other machines will be answered 401");
         }
-        let unix = matches!(listener.address.value, crate::config::file::Address::Unix(_));
-        if kinds.contains(&SourceKind::TailscaleServe) && !unix {
+        if kinds.contains(&SourceKind::TailscaleServe) && !is_unix(listener) {
             self.error(
                 place,
                 "believes the tailnet front's fields and is no unix socket",
@@ -130,4 +131,24 @@ impl Compiling<'_> {
             );
         }
     }
+}
+
+/// All configured sources that can say something on this listener, each kind once.
+fn inherited(listener: &ListenerSettings, configured: &[SourceSettings]) -> Vec<SourceKind> {
+    let mut kinds = Vec::new();
+    for kind in configured.iter().map(SourceSettings::kind) {
+        let fits = match kind {
+            SourceKind::Mtls => listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            SourceKind::TailscaleServe => is_unix(listener),
+            _ => true,
+        };
+        if fits && !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+fn is_unix(listener: &ListenerSettings) -> bool {
+    matches!(listener.address.value, Address::Unix(_))
 }

@@ -16,7 +16,7 @@ use crate::wire::json::Raw;
 /// Text and padding are the client's business; `p` is Mistral's padding.
 pub(crate) const UNREAD: Unread = Unread {
     texts: &["content", "text", "reasoning_content", "reasoning", "refusal", "obfuscation", "p"],
-    numbers: &["created"],
+    numbers: &[],
 };
 
 /// Reads one response.
@@ -84,20 +84,17 @@ impl Reader {
                 }
                 b"choices" => {
                     for choice in value.elements() {
-                        changed |= self.choice(choice);
+                        changed |= self.choice(choice, &mut usage);
                     }
                 }
                 b"error" => {
                     self.draft.error = value.value();
                     changed = true;
                 }
-                _ => {}
+                name => consider(&mut usage, USAGE_AT_TOP, name, value),
             }
         }
-        for place in USAGE_PLACES {
-            usage = usage.or_else(|| place.find(object));
-        }
-        if let Some(found) = usage {
+        if let Some((_, found)) = usage {
             self.usage.clear();
             self.usage.extend_from_slice(found.bytes());
             changed = true;
@@ -105,15 +102,24 @@ impl Reader {
         changed
     }
 
-    fn choice(&mut self, choice: Raw<'_>) -> bool {
+    fn choice<'a>(&mut self, choice: Raw<'a>, usage: &mut Option<(usize, Raw<'a>)>) -> bool {
         let mut changed = false;
-        let index = choice.at("index").and_then(Raw::count).unwrap_or(0);
-        if let Some(reason) = choice.at("finish_reason").and_then(Raw::string) {
+        let (mut index, mut reason, mut delta, mut message) = (0, None, None, None);
+        for (key, value) in choice.members().filter(|(_, value)| !value.is_null()) {
+            match key.written() {
+                b"index" => index = value.count().unwrap_or(0),
+                b"finish_reason" => reason = value.string(),
+                b"delta" => delta = Some(value),
+                b"message" => message = Some(value),
+                name => consider(usage, USAGE_IN_CHOICE, name, value),
+            }
+        }
+        if let Some(reason) = reason {
             self.stop(index, reason);
             changed = true;
         }
         // Perplexity sends both in a chunk: the delta is what is new.
-        let Some(message) = choice.at("delta").or_else(|| choice.at("message")) else { return changed };
+        let Some(message) = delta.or(message) else { return changed };
         for (key, value) in message.members() {
             match key.written() {
                 b"tool_calls" => {
@@ -231,36 +237,30 @@ fn with_excluded(count: Option<u64>, other: Option<u64>, total: Option<u64>, par
     Some(if excluded { count.saturating_add(part) } else { count })
 }
 
-/// Where a usage object may stand in a chunk or body. The first place that has one wins.
-enum UsagePlace {
-    /// A member of the object.
-    Top(&'static str),
-    /// A member of a member.
-    Inside(&'static str, &'static str),
-    /// A member of a choice.
-    Choice(&'static str),
-}
+/// A member that may hold the usage: its name, the member inside that does (if it is not itself), and its rank; of
+/// several in one chunk the lowest counts.
+type UsagePlace = (&'static str, Option<&'static str>, usize);
 
-impl UsagePlace {
-    fn find<'a>(&self, object: Raw<'a>) -> Option<Raw<'a>> {
-        match self {
-            UsagePlace::Top(name) => object.at(name),
-            UsagePlace::Inside(outer, name) => object.at(outer)?.at(name),
-            UsagePlace::Choice(name) => object.at("choices")?.elements().find_map(|c| c.at(name)),
-        }
-        .filter(|usage| usage.is_object())
+/// Keep the value if it is usage from a better place than the one found so far.
+fn consider<'a>(found: &mut Option<(usize, Raw<'a>)>, places: &[UsagePlace], name: &[u8], value: Raw<'a>) {
+    let Some((_, inside, rank)) = places.iter().find(|place| place.0.as_bytes() == name) else { return };
+    let usage = inside.map_or(Some(value), |inside| value.at(inside)).filter(|usage| usage.is_object());
+    if let Some(usage) = usage.filter(|_| found.is_none_or(|(best, _)| rank < &best)) {
+        *found = Some((*rank, usage));
     }
 }
 
-/// One row per vendor's way.
-const USAGE_PLACES: &[UsagePlace] = &[
+const USAGE_AT_TOP: &[UsagePlace] = &[
     // OpenAI (a chunk of its own, asked for), Azure, Mistral, DeepSeek, Together, OpenRouter, Vercel, GPUStack (with the
     // finish reason, unasked), Perplexity and vLLM's continuous_usage_stats (in every chunk).
-    UsagePlace::Top("usage"),
+    ("usage", None, 0),
     // Groq, beside or instead of the above; never to be added to it.
-    UsagePlace::Inside("x_groq", "usage"),
+    ("x_groq", Some("usage"), 1),
+];
+
+const USAGE_IN_CHOICE: &[UsagePlace] = &[
     // Moonshot.
-    UsagePlace::Choice("usage"),
+    ("usage", None, 2),
 ];
 
 /// Where a call keeps its name, and under which name its arguments stand there.

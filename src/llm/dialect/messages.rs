@@ -34,6 +34,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
         let Some(event) = Raw::whole(data) else { return Effect::Unreadable };
+        // By all accounts the first member, so that this looks no further.
         let kind = event.at("type").and_then(Raw::text);
         // The event's name equals its type; some proxies drop one or the other.
         let kind = kind.as_deref().unwrap_or_else(|| std::str::from_utf8(name).unwrap_or_default());

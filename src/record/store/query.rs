@@ -12,6 +12,7 @@ use super::{Filter, GroupBy, RequestRow, SessionRow, ToolRow, UsageRow};
 use crate::llm::usage::Usage;
 use crate::record::record::Outcome;
 
+const MINUTE_US: u64 = HOUR_US / 60;
 const MODEL: &str = "coalesce(e.model, e.model_asked, '')";
 
 /// Conditions, and the values they speak of.
@@ -401,6 +402,23 @@ pub(super) fn count_principals(db: &Connection, filter: &Filter) -> rusqlite::Re
     let (from, values) = rollup_source(filter, GroupBy::Principal);
     let sql = format!("SELECT count(DISTINCT principal) FROM ({from}) WHERE principal <> ''");
     db.query_row(&sql, params_from_iter(values), |row| number(row, 0))
+}
+
+/// Answered from an index alone, so that a front page may ask again and again.
+pub(super) fn per_minute(
+    db: &Connection,
+    principal: Option<&str>,
+    since: u64,
+) -> rusqlite::Result<Vec<(u64, u64)>> {
+    let mut list = Where::default();
+    list.maybe("e.principal = ?", principal.map(str::to_owned).as_ref());
+    list.add("e.at >= ?", signed(since));
+    let sql = format!(
+        "SELECT e.at / {MINUTE_US} * {MINUTE_US}, count(*) FROM exchanges e {} GROUP BY 1 ORDER BY 1",
+        list.sql()
+    );
+    let mut all = db.prepare_cached(&sql)?;
+    all.query_map(params_from_iter(list.values), |row| Ok((number(row, 0)?, number(row, 1)?)))?.collect()
 }
 
 pub(super) fn count_sessions(db: &Connection, filter: &Filter) -> rusqlite::Result<u64> {

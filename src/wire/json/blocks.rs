@@ -4,6 +4,8 @@
 //! ways to get them, chosen once per call: AVX2 where the processor has it, SSE2 on every other x86-64, a table
 //! elsewhere. The table is the reference that the others are tested against.
 //!
+//! [`text_end`] and [`spaces_end`] are the same idea for the short texts of events, thirty-two bytes at a time.
+//!
 //! The only `unsafe` of the JSON readers lives here: two loads and the call into the AVX2 path.
 #![cfg_attr(
     target_arch = "x86_64",
@@ -41,6 +43,73 @@ pub fn classify(text: &[[u8; BLOCK]], out: &mut [Masks]) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     classify_table(text, out);
+}
+
+/// Index of the closing quote of the string whose text begins at `at`; `None` at a control character, at the end, and
+/// in texts shorter than 32 bytes altogether.
+#[inline]
+#[must_use]
+pub fn text_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let odd = piece(text, at, odd_in_text)?;
+        if odd == 0 {
+            at += 32;
+            continue;
+        }
+        at += odd.trailing_zeros() as usize;
+        match text.get(at)? {
+            b'"' => return Some(at),
+            b'\\' if *text.get(at + 1)? >= 0x20 => at += 2,
+            _ => return None,
+        }
+    }
+}
+
+/// Index of the first byte at or after `at` that is not a space; `None` if there is none, and in texts shorter than
+/// 32 bytes altogether.
+#[inline]
+#[must_use]
+pub fn spaces_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let other = piece(text, at, not_space)?;
+        if other != 0 {
+            return Some(at + other.trailing_zeros() as usize);
+        }
+        at += 32;
+    }
+}
+
+/// What a test finds in the 32 bytes from `at` on. Near the end the last 32 are tested, and those before `at` shifted
+/// out: no branch, no copy.
+#[inline]
+fn piece(text: &[u8], at: usize, find: impl Fn(&[u8; 32]) -> u32) -> Option<u32> {
+    let start = at.min(text.len().checked_sub(32)?);
+    let found = find(text.get(start..)?.first_chunk::<32>()?);
+    // All 32 shifted out: `at` is at the end, or beyond.
+    u32::try_from(at - start).ok().and_then(|before| found.checked_shr(before))
+}
+
+/// One bit per byte that is a quote, a backslash or a control character.
+#[inline]
+fn odd_in_text(piece: &[u8; 32]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    return x86::odd_in_text(piece);
+    #[cfg(not(target_arch = "x86_64"))]
+    bits(piece, |b| CLASSES[usize::from(b)] & (QUOTE | BACKSLASH | CONTROL) != 0)
+}
+
+/// One bit per byte that is not a space.
+#[inline]
+fn not_space(piece: &[u8; 32]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    return x86::not_space(piece);
+    #[cfg(not(target_arch = "x86_64"))]
+    bits(piece, |b| b != b' ')
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn bits(piece: &[u8; 32], is: impl Fn(u8) -> bool) -> u32 {
+    piece.iter().enumerate().fold(0, |found, (bit, byte)| found | u32::from(is(*byte)) << bit)
 }
 
 const QUOTE: u8 = 1;
@@ -163,6 +232,33 @@ mod x86 {
         }
     }
 
+    #[inline]
+    pub(super) fn odd_in_text(piece: &[u8; 32]) -> u32 {
+        let (halves, _) = piece.as_chunks::<16>();
+        let half = |n: usize| {
+            let bytes = load_sse2(&halves[n]);
+            // SAFETY: every x86-64 has SSE2.
+            unsafe {
+                let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(34));
+                let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(92));
+                let control = _mm_cmpeq_epi8(bytes, _mm_min_epu8(bytes, _mm_set1_epi8(0x1f)));
+                _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)).cast_unsigned()
+            }
+        };
+        half(0) | half(1) << 16
+    }
+
+    #[inline]
+    pub(super) fn not_space(piece: &[u8; 32]) -> u32 {
+        let (halves, _) = piece.as_chunks::<16>();
+        // SAFETY: every x86-64 has SSE2.
+        let half = |n: usize| unsafe {
+            _mm_movemask_epi8(_mm_cmpeq_epi8(load_sse2(&halves[n]), _mm_set1_epi8(32))).cast_unsigned()
+        };
+        !(half(0) | half(1) << 16)
+    }
+
+    #[inline]
     fn load_sse2(quarter: &[u8; 16]) -> __m128i {
         // SAFETY: the array is 16 bytes long, the load asks for no alignment, and every x86-64 has SSE2.
         unsafe { _mm_loadu_si128(quarter.as_ptr().cast()) }
@@ -205,6 +301,47 @@ mod x86 {
                     unsafe { classify_avx2(&block, &mut got) };
                     assert_eq!(got, wanted, "AVX2, byte {byte:#x} at {place}");
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The plain way.
+    fn text_end_slow(text: &[u8], mut at: usize) -> Option<usize> {
+        loop {
+            match text.get(at)? {
+                b'"' => return Some(at),
+                0..0x20 => return None,
+                b'\\' if *text.get(at + 1)? < 0x20 => return None,
+                b'\\' => at += 2,
+                _ => at += 1,
+            }
+        }
+    }
+
+    #[test]
+    fn short_searches_agree_with_looking_at_each_byte() {
+        let alphabet = b"a\\\" \n";
+        let mut state = 1_u64;
+        for round in 0..60_000_usize {
+            let length = round % 90;
+            let text: Vec<u8> = (0..length)
+                .map(|_| {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let rare = (state >> 40) % 8;
+                    alphabet[if rare < 4 { (round % 3) * 3 % 4 } else { (state >> 50) as usize % 5 }]
+                })
+                .collect();
+            for at in [0, length / 3, length] {
+                let wanted = if length < 32 { None } else { text_end_slow(&text, at) };
+                assert_eq!(text_end(&text, at), wanted, "{text:?} from {at}");
+                let wanted = text.iter().skip(at).position(|b| *b != b' ').filter(|_| length >= 32);
+                assert_eq!(spaces_end(&text, at), wanted.map(|n| at + n), "{text:?} from {at}");
             }
         }
     }

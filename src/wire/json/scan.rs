@@ -63,9 +63,7 @@ enum Pending {
 pub struct Scan {
     /// Bytes done, a multiple of [`BLOCK`].
     done: usize,
-    in_string: u64,
-    escaped: u64,
-    after_scalar: u64,
+    texts: Texts,
     expect: Expect,
     pending: Pending,
     depth: u32,
@@ -85,9 +83,7 @@ impl Default for Scan {
     fn default() -> Self {
         Scan {
             done: 0,
-            in_string: 0,
-            escaped: 0,
-            after_scalar: 0,
+            texts: Texts::default(),
             expect: Expect::Value,
             pending: Pending::Nothing,
             depth: 0,
@@ -101,13 +97,8 @@ impl Scan {
     /// Read on, to the last whole block of the body so far.
     pub fn advance<W: Watch>(&mut self, body: &[u8], watch: &mut W) -> Result<(), Broken> {
         let (blocks, _) = body.get(self.done..).unwrap_or_default().as_chunks::<BLOCK>();
-        let mut masks = [Masks::default(); BATCH];
         for batch in blocks.chunks(BATCH) {
-            classify(batch, &mut masks);
-            for block in masks.iter().take(batch.len()) {
-                self.block(block, body, watch)?;
-                self.done += BLOCK;
-            }
+            self.batch(batch, body, watch)?;
         }
         Ok(())
     }
@@ -118,58 +109,34 @@ impl Scan {
         let rest = body.get(self.done..).unwrap_or_default();
         let mut last = [b' '; BLOCK];
         last[..rest.len()].copy_from_slice(rest);
-        let mut masks = [Masks::default()];
-        classify(&[last], &mut masks);
-        self.block(&masks[0], body, watch)?;
-        if self.in_string != 0 || self.depth != 0 || self.expect != Expect::CommaOrEnd {
+        self.batch(&[last], body, watch)?;
+        if self.texts.in_string != 0 || self.depth != 0 || self.expect != Expect::CommaOrEnd {
             return Err(Broken::Grammar(body.len()));
         }
         self.settle(body, body.len(), watch)
     }
 
-    #[inline]
-    fn block<W: Watch>(&mut self, masks: &Masks, body: &[u8], watch: &mut W) -> Result<(), Broken> {
-        // The commonest block by far lies within a text, without so much as an escape.
-        if self.in_string != 0 && (masks.quote | masks.backslash | masks.control | self.escaped) == 0 {
-            return Ok(());
+    /// At most [`BATCH`] blocks: first all their tokens, without a branch that depends on the text, then the grammar.
+    fn batch<W: Watch>(&mut self, blocks: &[[u8; BLOCK]], body: &[u8], watch: &mut W) -> Result<(), Broken> {
+        let mut masks = [Masks::default(); BATCH];
+        let mut tokens = [0; BATCH];
+        classify(blocks, &mut masks);
+        let control = self.texts.tokens(&masks[..blocks.len()], &mut tokens);
+        for (n, bits) in tokens.iter_mut().enumerate().take(blocks.len()) {
+            let start = self.done + n * BLOCK;
+            while *bits != 0 {
+                let at = start + bits.trailing_zeros() as usize;
+                *bits &= *bits - 1;
+                // Only the padding of the last block lies past the body, and it is all space.
+                let Some(byte) = body.get(at) else { break };
+                self.token(body, at, *byte, watch)?;
+            }
         }
-        let quote = masks.quote & !self.find_escaped(masks.backslash);
-        let in_string = prefix_xor(quote) ^ self.in_string;
-        self.in_string = if in_string >> 63 == 1 { u64::MAX } else { 0 };
-        let raw_control = masks.control & in_string;
-        if raw_control != 0 {
-            return Err(Broken::Grammar(self.done + raw_control.trailing_zeros() as usize));
+        if let Some(at) = control {
+            return Err(Broken::Grammar(self.done + at));
         }
-        let scalar = !(masks.op | masks.space);
-        let bare = scalar & !quote;
-        let follows = (bare << 1) | self.after_scalar;
-        self.after_scalar = bare >> 63;
-        // Inside strings and at closing quotes nothing begins.
-        let mut tokens = (masks.op | (scalar & !follows)) & !(in_string ^ quote);
-        while tokens != 0 {
-            let at = self.done + tokens.trailing_zeros() as usize;
-            tokens &= tokens - 1;
-            // Only the padding of the last block lies past the body, and it is all space.
-            let Some(byte) = body.get(at) else { break };
-            self.token(body, at, *byte, watch)?;
-        }
+        self.done += blocks.len() * BLOCK;
         Ok(())
-    }
-
-    /// Bytes that a backslash before them makes literal. A run of backslashes escapes what follows if it is odd; the
-    /// addition carries each run to its end, so the parity of begin and end tells.
-    #[inline]
-    fn find_escaped(&mut self, backslash: u64) -> u64 {
-        const EVEN: u64 = 0x5555_5555_5555_5555;
-        if backslash == 0 {
-            return std::mem::take(&mut self.escaped);
-        }
-        let backslash = backslash & !self.escaped;
-        let follows = backslash << 1 | self.escaped;
-        let odd_starts = backslash & !EVEN & !follows;
-        let (ends, carried) = odd_starts.overflowing_add(backslash);
-        self.escaped = u64::from(carried);
-        (EVEN ^ (ends << 1)) & follows
     }
 
     #[inline]
@@ -269,6 +236,60 @@ impl Scan {
             }
         }
         Ok(())
+    }
+}
+
+/// What of one block reaches into the next: a string, a backslash, a scalar.
+#[derive(Clone, Copy, Debug, Default)]
+struct Texts {
+    /// All ones within a string, else zero.
+    in_string: u64,
+    /// One if the next byte is escaped.
+    escaped: u64,
+    /// One if the last byte belonged to a scalar.
+    after_scalar: u64,
+}
+
+impl Texts {
+    /// One bit per token and block. Ends early at a control character inside a string and tells its offset; tokens
+    /// after it are left out.
+    fn tokens(&mut self, masks: &[Masks], tokens: &mut [u64]) -> Option<usize> {
+        // Worked on as a value, which stays in registers.
+        let mut texts = *self;
+        for (n, (masks, tokens)) in masks.iter().zip(tokens).enumerate() {
+            let quote = masks.quote & !texts.find_escaped(masks.backslash);
+            let in_string = prefix_xor(quote) ^ texts.in_string;
+            texts.in_string = 0_u64.wrapping_sub(in_string >> 63);
+            let scalar = !(masks.op | masks.space);
+            let bare = scalar & !quote;
+            let follows = (bare << 1) | texts.after_scalar;
+            texts.after_scalar = bare >> 63;
+            // Inside strings and at closing quotes nothing begins.
+            *tokens = (masks.op | (scalar & !follows)) & !(in_string ^ quote);
+            let control = masks.control & in_string;
+            if control != 0 {
+                *tokens &= (control & control.wrapping_neg()) - 1;
+                return Some(n * BLOCK + control.trailing_zeros() as usize);
+            }
+        }
+        *self = texts;
+        None
+    }
+
+    /// Bytes that a backslash before them makes literal. A run of backslashes escapes what follows if it is odd; the
+    /// addition carries each run to its end, so the parity of begin and end tells.
+    #[inline]
+    fn find_escaped(&mut self, backslash: u64) -> u64 {
+        const EVEN: u64 = 0x5555_5555_5555_5555;
+        if backslash == 0 {
+            return std::mem::take(&mut self.escaped);
+        }
+        let backslash = backslash & !self.escaped;
+        let follows = backslash << 1 | self.escaped;
+        let odd_starts = backslash & !EVEN & !follows;
+        let (ends, carried) = odd_starts.overflowing_add(backslash);
+        self.escaped = u64::from(carried);
+        (EVEN ^ (ends << 1)) & follows
     }
 }
 
