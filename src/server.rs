@@ -1,1 +1,327 @@
-//! Start cores, writer, admin; signals; drain order.
+//! Floor 6: start cores, writer and control thread; drain in order.
+//!
+//! ```text
+//!   start   bind → store lock → writer → control → cores        (nothing listens before the store can record)
+//!   drain   stop accepting → cores finish to the deadline → writer takes what is left → control
+//! ```
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::admin;
+use crate::base::clock;
+use crate::base::ring::lanes;
+use crate::base::stats::{Count, Stats};
+use crate::policy::snapshot::Snapshot;
+use crate::proxy::core::{self, Setup};
+use crate::proxy::io::{self as face, Driver};
+use crate::proxy::tls::client_config;
+use crate::record::writer::{self, Writer};
+
+/// Connections the kernel holds for a listener before its core takes them.
+const BACKLOG: i32 = 4096;
+/// Notes a ring holds: each exchange in flight takes one, and reserves one for its close.
+const RING_NOTES: usize = 64 * 1024;
+/// Pieces of bodies a ring holds, and their bytes in sum.
+const RING_PARTS: usize = 32 * 1024;
+const RING_PART_BYTES: usize = 256 * 1024 * 1024;
+/// Questions to the control thread under way at once.
+const ASKS_MAX: usize = 1024;
+/// Connections on their way to another core.
+const INBOX_MAX: usize = 256;
+
+/// Whether serving threads stay on one processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Pin {
+    /// Pin from four processors up, never under a CPU quota.
+    #[default]
+    Auto,
+    /// Pin.
+    On,
+    /// Leave it to the scheduler.
+    Off,
+}
+
+/// What to serve, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Addresses to listen on; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Folder of the store.
+    pub data: PathBuf,
+    /// Serving cores; as many as there are processors (one less from four up) when not given.
+    pub cores: Option<usize>,
+    /// Pinning.
+    pub pin: Pin,
+    /// Use epoll even where a ring is granted.
+    pub force_epoll: bool,
+    /// PEM file with authorities beside the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// How long running streams may take to finish once draining.
+    pub drain_timeout: Duration,
+    /// Tests only: a request for this path panics inside the exchange.
+    pub panic_path: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            data: PathBuf::from("weir-data"),
+            cores: None,
+            pin: Pin::Auto,
+            force_epoll: false,
+            ca_file: None,
+            snapshot: Arc::default(),
+            drain_timeout: Duration::from_secs(30),
+            panic_path: None,
+        }
+    }
+}
+
+/// Why the gateway did not start: what, where, and what to do.
+#[derive(Debug)]
+pub struct StartFault(String);
+
+impl fmt::Display for StartFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartFault {}
+
+/// A running gateway.
+pub struct Server {
+    /// Addresses it listens on, ports filled in.
+    pub addresses: Vec<SocketAddr>,
+    /// How its cores wait.
+    pub driver: Driver,
+    /// Number of serving cores.
+    pub cores: usize,
+    /// Live counters.
+    pub stats: Stats,
+    /// How the writer is doing.
+    pub health: Arc<crate::record::health::WriterHealth>,
+    drain: Arc<AtomicBool>,
+    drain_timeout: Duration,
+    serving: Vec<JoinHandle<io::Result<()>>>,
+    stop_writer: Arc<AtomicBool>,
+    writing: JoinHandle<()>,
+    control: admin::Control,
+}
+
+impl Server {
+    /// Start everything, or say why not.
+    pub fn start(options: Options) -> Result<Server, StartFault> {
+        let processors = Processors::find();
+        let cores = options.cores.unwrap_or_else(|| processors.serving()).max(1);
+        let mut listeners = bind_all(&options.listen, cores)?;
+        let addresses: Vec<_> = listeners[0].iter().filter_map(|bound| bound.local_addr().ok()).collect();
+        let tls = towards_providers(options.ca_file.as_deref())?;
+        let driver = Driver::probe(options.force_epoll);
+        let stats = Stats::new(cores);
+        let (producers, consumers): (Vec<_>, Vec<_>) =
+            (0..cores).map(|_| lanes(RING_NOTES, RING_PARTS, RING_PART_BYTES)).unzip();
+        let stop_writer = Arc::new(AtomicBool::new(false));
+        let (writing, health, tail) = start_writer(&options, consumers, stop_writer.clone(), &processors)?;
+        let drain = Arc::new(AtomicBool::new(false));
+        let (asks, questions) = mpsc::channel(ASKS_MAX);
+        let facts = admin::Facts {
+            data: options.data.clone(),
+            addresses: addresses.clone(),
+            stats: stats.clone(),
+            health: health.clone(),
+            tail,
+            driver: driver.name(),
+            started_at_us: clock::wall(),
+            snapshot: options.snapshot.clone(),
+            drain: drain.clone(),
+        };
+        let control = admin::Control::start(questions, facts)
+            .map_err(|why| StartFault(format!("the control thread cannot start: {why}")))?;
+        let (inboxes, received): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(INBOX_MAX)).unzip();
+        let boot = boot_number();
+        let mut serving = Vec::new();
+        for (index, (ring, inbox)) in producers.into_iter().zip(received).enumerate() {
+            let setup = Setup {
+                index: index as u16,
+                boot,
+                driver,
+                pin: processors.pin(options.pin, index, cores),
+                listeners: std::mem::take(&mut listeners[index]),
+                snapshot: options.snapshot.clone(),
+                stats: stats.clone(),
+                ring,
+                tls: tls.clone(),
+                asks: asks.clone(),
+                inbox,
+                inboxes: inboxes.clone(),
+                drain: drain.clone(),
+                panic_path: options.panic_path.clone(),
+            };
+            let thread = std::thread::Builder::new().name(format!("weir-core-{index}"));
+            let spawned = thread.spawn(move || core::serve(setup));
+            serving.push(spawned.map_err(|why| StartFault(format!("core {index}: {why}")))?);
+        }
+        let drain_timeout = options.drain_timeout;
+        Ok(Server {
+            addresses,
+            driver,
+            cores,
+            stats,
+            health,
+            drain,
+            drain_timeout,
+            serving,
+            stop_writer,
+            writing,
+            control,
+        })
+    }
+
+    /// The page that makes its first visitor admin. Good once; whoever sees this text may be that visitor.
+    #[must_use]
+    pub fn admin_link(&self) -> Option<String> {
+        self.addresses.first().map(|address| format!("http://{address}{}", self.control.first_link()))
+    }
+
+    /// The flag that makes it drain; for signals.
+    #[must_use]
+    pub fn drain_flag(&self) -> Arc<AtomicBool> {
+        self.drain.clone()
+    }
+
+    /// Finish what runs, accept nothing more; returns when everything recorded is durable.
+    pub fn drain(self) {
+        self.drain.store(true, Ordering::Relaxed);
+        let until = clock::now().plus(self.drain_timeout);
+        while clock::now() < until && !self.serving.iter().all(JoinHandle::is_finished) {
+            clock::pause(Duration::from_millis(5));
+        }
+        // A core that has not finished by now is left behind with its streams; the process is about to end.
+        for core in self.serving.into_iter().filter(JoinHandle::is_finished) {
+            let _ = core.join();
+        }
+        self.stop_writer.store(true, Ordering::Relaxed);
+        let _ = self.writing.join();
+        self.control.stop();
+    }
+
+    /// Exchanges in flight now.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.stats.total(Count::ExchangesOpen)
+    }
+}
+
+/// One socket per address and core, so that each core accepts from its own queue.
+fn bind_all(addresses: &[SocketAddr], cores: usize) -> Result<Vec<Vec<std::net::TcpListener>>, StartFault> {
+    let mut per_core: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
+    for wanted in addresses {
+        let mut address = *wanted;
+        for listeners in &mut per_core {
+            let bound = face::bind(address, BACKLOG).map_err(|why| cannot_listen(*wanted, &why))?;
+            // The first socket settles a port that was left open; the others share it.
+            address = bound.local_addr().map_err(|why| cannot_listen(*wanted, &why))?;
+            listeners.push(bound);
+        }
+    }
+    Ok(per_core)
+}
+
+fn cannot_listen(address: SocketAddr, why: &io::Error) -> StartFault {
+    let hint = match why.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there: stop it or choose another --listen",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose another --listen",
+        io::ErrorKind::AddrNotAvailable => "; the address is none of this machine's",
+        _ => "",
+    };
+    StartFault(format!("cannot listen on {address}: {why}{hint}"))
+}
+
+fn towards_providers(ca_file: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, StartFault> {
+    let at = |path: &Path, why: &dyn fmt::Display| StartFault(format!("ca_file {}: {why}", path.display()));
+    let extra = ca_file.map(|path| std::fs::read(path).map_err(|why| at(path, &why))).transpose()?;
+    client_config(extra.as_deref(), &[b"http/1.1"])
+        .map_err(|why| at(ca_file.unwrap_or(Path::new("(none)")), &why))
+}
+
+type Writing = (JoinHandle<()>, Arc<crate::record::health::WriterHealth>, writer::TailDoor);
+
+fn start_writer(
+    options: &Options,
+    consumers: Vec<writer::Consumer>,
+    stop: Arc<AtomicBool>,
+    processors: &Processors,
+) -> Result<Writing, StartFault> {
+    let writer = Writer::open(&options.data, consumers, writer::Options::default())
+        .map_err(|why| StartFault(format!("cannot open the store in {}: {why}", options.data.display())))?;
+    let (health, tail) = (writer.health(), writer.tail());
+    // Few processors: the writer shares one with a serving core and must give way to it.
+    let nice = processors.allowed.len() < 4;
+    let run = move || {
+        if nice {
+            let _ = rustix::process::nice(10);
+        }
+        writer.run(&stop);
+    };
+    let thread = std::thread::Builder::new().name("weir-writer".into()).spawn(run);
+    Ok((thread.map_err(|why| StartFault(format!("writer: {why}")))?, health, tail))
+}
+
+/// A number that differs between boots of this store: ids stay unique without a file.
+fn boot_number() -> u32 {
+    let entropy = clock::wall() ^ (u64::from(std::process::id()) << 40);
+    xxhash_rust::xxh3::xxh3_64(&entropy.to_ne_bytes()) as u32
+}
+
+/// Processors this process may run on.
+struct Processors {
+    allowed: Vec<usize>,
+    /// Fewer by quota than by mask: pinned threads of several containers would pile up.
+    quota: bool,
+}
+
+impl Processors {
+    fn find() -> Self {
+        let mask = rustix::thread::sched_getaffinity(None).ok();
+        let allowed: Vec<usize> = mask.map_or_else(
+            || vec![0],
+            |mask| (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| mask.is_set(*cpu)).collect(),
+        );
+        let usable = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { quota: usable < allowed.len(), allowed }
+    }
+
+    fn usable(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from).min(self.allowed.len().max(1))
+    }
+
+    /// From four processors up one is left to writer and control thread.
+    fn serving(&self) -> usize {
+        match self.usable() {
+            n @ 0..4 => n.max(1),
+            n => n - 1,
+        }
+    }
+
+    fn pin(&self, pin: Pin, index: usize, cores: usize) -> Option<usize> {
+        let wanted = match pin {
+            Pin::On => true,
+            Pin::Off => false,
+            Pin::Auto => !self.quota && self.allowed.len() >= 4 && cores <= self.allowed.len(),
+        };
+        self.allowed.get(index).copied().filter(|_| wanted)
+    }
+}

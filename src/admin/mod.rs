@@ -1,1 +1,59 @@
-//! admin
+//! Floor 5: API and dashboard, on the control thread. Cores hand it requests over a channel; it never sees a socket of
+//! theirs, and never imports the data plane.
+//!
+//! ```text
+//!   core ──Ask::Page──┐                       ┌▶ stats, health        atomics, read in place
+//!                     ├▶ door: who looks ▶ api ┼▶ store  ▶ Reader      blocking, a few at a time, on other threads
+//!   control.sock ─────┘                       └▶ audit  ▶ audit.log   a line before an admin's look
+//! ```
+//!
+//! Deliberately absent: a session of a user. Who looks is judged per request, from what the core or the kernel says;
+//! only an admin who came by the one-time link has a cookie.
+
+mod api;
+mod audit;
+mod control;
+mod dashboard;
+mod door;
+mod metrics;
+mod question;
+mod reply;
+mod socket;
+mod store;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+pub use control::Control;
+
+use crate::base::stats::Stats;
+use crate::policy::snapshot::Snapshot;
+use crate::record::health::WriterHealth;
+use crate::record::writer::TailDoor;
+
+/// What the pages show.
+pub struct Facts {
+    /// Folder of the store.
+    pub data: PathBuf,
+    /// Addresses that agents reach, ports filled in.
+    pub addresses: Vec<SocketAddr>,
+    /// Live counters.
+    pub stats: Stats,
+    /// How the writer is doing.
+    pub health: Arc<WriterHealth>,
+    /// Live tail.
+    pub tail: TailDoor,
+    /// How the cores wait.
+    pub driver: &'static str,
+    /// When this process began to serve, microseconds since the Unix epoch.
+    pub started_at_us: u64,
+    /// Configuration in force.
+    pub snapshot: Arc<Snapshot>,
+    /// Set while draining.
+    pub drain: Arc<AtomicBool>,
+}
+
+/// Name of the control socket in the data folder.
+pub const SOCKET_NAME: &str = "control.sock";

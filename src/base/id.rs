@@ -32,6 +32,12 @@ impl ExchangeId {
         Self(ms << 80 | u128::from(core) << 64 | boot << 40 | count)
     }
 
+    /// The core that counted it.
+    #[must_use]
+    pub fn core(self) -> u16 {
+        (self.0 >> 64) as u16
+    }
+
     /// The 26 letters, lower case.
     #[must_use]
     pub fn letters(self) -> [u8; 26] {
@@ -112,6 +118,7 @@ mod tests {
         let early = ExchangeId::new(1_700_000_000_000_000, 3, 77, 5);
         let late = ExchangeId::new(1_700_000_000_001_000, 0, 0, 0);
         assert!(early < late);
+        assert_eq!(early.core(), 3);
         assert!(early.to_string() < late.to_string());
         assert_eq!(early.to_string().parse(), Ok(early));
         assert_eq!("z".repeat(26).parse::<ExchangeId>(), Err(NotAnId));

@@ -4,6 +4,8 @@
 
 pub mod buf;
 pub mod clock;
+pub mod fields;
 pub mod id;
 pub mod ring;
+pub mod settings;
 pub mod stats;

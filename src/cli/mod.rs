@@ -1,7 +1,109 @@
 //! Commands, one file each.
 
+pub mod check;
+pub mod demo;
+pub mod explain;
+pub mod key;
+pub mod link;
+mod out;
+pub mod requests;
+pub mod schema;
+mod serve;
+pub mod sessions;
+pub mod setup;
+pub mod show;
+pub mod socket;
+pub mod source;
+pub mod table;
+pub mod tail;
+pub mod tools;
+pub mod usage;
+pub mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A gateway between AI agents and model providers: forwards every stream untouched, knows who is asking, counts what
+/// passes, keeps an account that can be trusted.
+#[derive(Parser)]
+#[command(name = "weir", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weir serve                        gateway on 127.0.0.1:8080, providers from ANTHROPIC_API_KEY, OPENAI_API_KEY
+";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::Serve),
+    /// A gateway, a built-in provider and a small fleet of agents, to watch
+    Demo(demo::DemoArgs),
+    /// Point a client program (Claude Code, Codex, Gemini CLI, opencode) at the gateway
+    Setup(setup::SetupArgs),
+    /// Another one-time link to the dashboard as admin
+    Link(link::LinkArgs),
+    /// Check a configuration file: every warning and error with its place
+    Check(check::CheckArgs),
+    /// Say which rule allows or refuses a request, and why
+    Explain(explain::ExplainArgs),
+    /// Totals: exchanges, tokens, tools, by model, agent, person, …
+    Usage(usage::UsageArgs),
+    /// The last exchanges
+    Requests(requests::RequestsArgs),
+    /// One exchange: its record and bodies
+    Show(show::ShowArgs),
+    /// Exchanges as they are recorded
+    Tail(tail::TailArgs),
+    /// Agent sessions
+    Sessions(sessions::SessionsArgs),
+    /// Tool calls
+    Tools(tools::ToolsArgs),
+    /// Walk the store: checksums, sequence gaps, torn tails
+    Verify(verify::VerifyArgs),
+    /// Mint, list and revoke keys of this gateway
+    Key(key::KeyArgs),
+    /// Print the JSON Schema of the configuration file
+    Schema(schema::SchemaArgs),
+}
+
 /// Parse arguments and run the command.
 #[must_use]
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+pub fn run() -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let told = match Cli::parse().command {
+        Command::Usage(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Requests(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Show(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Tail(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Sessions(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Tools(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Verify(args) => match args.run(&mut out) {
+            Ok(false) => return ExitCode::FAILURE,
+            told => told.map(drop).map_err(Failure::from),
+        },
+        Command::Setup(args) => args.run(&mut out),
+        Command::Link(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Demo(args) => args.run(&mut out),
+        Command::Serve(serve) => serve.run(),
+        Command::Check(args) => return check::run(&args),
+        Command::Explain(args) => return explain::run(&args),
+        Command::Key(args) => return key::run(&args),
+        Command::Schema(args) => return schema::run(&args),
+    };
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("weir: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
+
+/// Why a command failed, for a person.
+type Failure = Box<dyn std::error::Error>;

@@ -153,6 +153,12 @@ impl AskReader {
         }
     }
 
+    /// Where the model's JSON string stands in the body, quotes included: what an alias replaces.
+    #[must_use]
+    pub fn model_span(&self) -> Option<Range<usize>> {
+        self.finds.span(Top::Model)
+    }
+
     /// The body is complete: read what was cut out of it.
     pub fn finish(mut self, body: &[u8]) -> Result<Ask, AskFault> {
         let scan = std::mem::take(&mut self.scan);

@@ -1,1 +1,21 @@
-//! proxy
+//! Floor 4: the data plane, and the only place with client and upstream sockets.
+//!
+//! Start with [`exchange`]: one request from head to record. Around it: [`core`] is one event loop, [`conn`] one
+//! client connection, [`upstream`] the way to a provider, [`relay`] the only duplex loop, [`io`] the runtime's face.
+
+mod account;
+pub mod conn;
+pub mod core;
+pub mod exchange;
+pub mod fault;
+mod heads;
+pub mod io;
+mod names;
+mod page;
+mod peer;
+mod relay;
+mod reply;
+mod request;
+pub mod tls;
+mod transport;
+mod upstream;

@@ -5,8 +5,18 @@
 //!                              └─────▶ content segments
 //! ```
 
+mod batch;
+mod blocks;
+pub mod files;
+pub mod handover;
+pub mod health;
+mod join;
+pub mod line;
 #[expect(clippy::module_inception, reason = "the record is the subject of the folder")]
 pub mod record;
+mod recovery;
 pub mod segment;
 pub mod store;
+mod tail;
+mod turns;
 pub mod writer;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Wall;
+use crate::base::fields::Fields;
 use crate::base::id::ExchangeId;
 pub use crate::llm::agent::Caller;
 use crate::llm::ask::Ask;
@@ -175,6 +176,9 @@ pub struct Record {
     /// What the response said.
     #[serde(flatten)]
     pub reading: Reading,
+    /// Rules that changed what was sent, where any did (`model`, …).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub altered: Vec<String>,
     /// What went wrong, if anything did.
     pub fault: Option<FaultNote>,
     /// Body sizes.
@@ -184,9 +188,9 @@ pub struct Record {
     /// XXH3-64 of the response body as accepted by the client's socket, hexadecimal.
     pub response_hash: String,
     /// Request fields, credentials and cookies redacted.
-    pub request_headers: Vec<(String, String)>,
+    pub request_headers: Fields,
     /// Response fields, cookies redacted.
-    pub response_headers: Vec<(String, String)>,
+    pub response_headers: Fields,
     /// What of the bodies was kept.
     pub capture: CaptureState,
     /// Core that served it.
@@ -237,6 +241,9 @@ pub enum BodyKind {
 }
 
 /// A piece of a body, on the capture lane. Parts of one body come in order; a body is complete when the record closes.
+///
+/// A core that had to shed a part sends no later part of that body, and says [`CaptureState::Shed`] in the record: what
+/// is kept of a body is always its beginning, never a body with a hole.
 #[derive(Clone, Debug)]
 pub struct CapturePart {
     /// Exchange it belongs to.

@@ -30,7 +30,7 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// One line of the manifest.
-struct Entry {
+pub(crate) struct Entry {
     row: Value,
     folder: PathBuf,
 }
@@ -388,5 +388,72 @@ fn mcp_exchanges() {
         let tool = reading.tool.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>();
         assert_eq!(expected["tool_uses"], Value::from(tool), "{}", entry.label());
         println!("agrees  {}", entry.label());
+    }
+}
+
+/// The recorded responses of model APIs, for the suite that serves them through a running gateway.
+pub(crate) fn recordings() -> Vec<Entry> {
+    let mut entries = folder().map(|folder| entries(&folder)).unwrap_or_default();
+    entries.retain(|entry| PROTOCOLS.contains(&entry.protocol()));
+    entries
+}
+
+impl Entry {
+    pub(crate) fn name(&self) -> String {
+        self.label()
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        if self.text("method") == "GET" { "GET" } else { "POST" }
+    }
+
+    /// Path and query as a client of the gateway sends them.
+    pub(crate) fn target(&self) -> String {
+        match self.text("url").split_once('?') {
+            Some((_, query)) => format!("{}?{query}", self.path()),
+            None => self.path(),
+        }
+    }
+
+    pub(crate) fn route(&self) -> Option<paths::Route> {
+        paths::endpoint(self.method(), &self.path())
+    }
+
+    /// Body of the request; a small one for the expected model where none was recorded.
+    pub(crate) fn request(&self) -> Vec<u8> {
+        if let Some(body) = self.file(".request.", false) {
+            return body;
+        }
+        let model = self.expected()["model"].as_str().unwrap_or("some-model");
+        let stream = self.expected()["stream"] == true;
+        serde_json::to_vec(&serde_json::json!({
+            "model": model, "stream": stream, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}],
+        }))
+        .expect("JSON")
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.row["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap_or(200)
+    }
+
+    /// Recorded response fields.
+    pub(crate) fn response_fields(&self) -> Vec<(String, String)> {
+        self.fields()
+    }
+
+    /// Recorded response body: without content coding, or as it was coded on the wire.
+    pub(crate) fn response(&self, coded: bool) -> Option<Vec<u8>> {
+        self.file(".response.", coded)
+    }
+
+    /// Whether the manifest expects an error, in the status or in the body.
+    pub(crate) fn is_error(&self) -> bool {
+        self.status() >= 400 || !self.expected()["error"].is_null()
+    }
+
+    /// What a reading says otherwise than the manifest.
+    pub(crate) fn differences(&self, reading: &Reading) -> Vec<String> {
+        let route = self.route().expect("a path of the table");
+        differences(self, &route, reading)
     }
 }

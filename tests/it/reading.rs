@@ -9,8 +9,18 @@ use weir::llm::meter::{Meter, Reading};
 use weir::wire::head::Fields;
 use weir::wire::sse::Splitter;
 
-/// Bodies up to this length are split at every byte.
-const SMALL: usize = 8 << 10;
+/// Bodies up to this length are split at every byte; half of it where nothing is optimised.
+const SMALL: usize = if cfg!(debug_assertions) { 4 << 10 } else { 8 << 10 };
+
+/// Seeds of cuts for a body of this length: unoptimised, a long one gets some and a very long one few.
+const fn seeds(length: usize) -> u64 {
+    match length {
+        _ if !cfg!(debug_assertions) => 20,
+        0..=SMALL => 20,
+        ..=65_536 => 8,
+        _ => 2,
+    }
+}
 
 /// A response to be read.
 pub(crate) struct Response {
@@ -49,7 +59,7 @@ impl Response {
                 check(format!("split at {cut}"), &self.read(None, parts.into_iter()));
             }
         }
-        for seed in 1..=20 {
+        for seed in 1..=seeds(body.len()) {
             check(format!("with cuts of seed {seed}"), &self.read(None, cuts(body, seed).into_iter()));
         }
         faults

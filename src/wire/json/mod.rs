@@ -119,6 +119,10 @@ impl<'a> Raw<'a> {
     /// The value built, for what is kept in a record: simd-json on a copy, since it unescapes in place.
     #[must_use]
     pub fn value(self) -> Option<serde_json::Value> {
+        // Below this its buffers cost more than its speed saves.
+        if self.0.len() < SMALL_BYTES {
+            return serde_json::from_slice(self.0).ok();
+        }
         let mut scratch = self.0.to_vec();
         match simd_json::serde::from_slice(&mut scratch) {
             Ok(value) => Some(value),
@@ -127,6 +131,9 @@ impl<'a> Raw<'a> {
         }
     }
 }
+
+/// A text this short is parsed without SIMD.
+const SMALL_BYTES: usize = 1024;
 
 /// A member's name, as written between its quotes.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,162 @@
+//! From a request to a page: who looks, which endpoint, what it may show. One file per noun.
+
+mod exchange;
+mod health;
+mod lists;
+mod overview;
+mod settings_lines;
+mod tail;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{Mutex, Semaphore};
+
+use super::audit::Audit;
+use super::dashboard;
+use super::door::{Door, Viewer};
+use super::question::Question;
+use super::reply::{Answer, Problem, json, redirect, whole};
+use super::store::Store;
+use super::{Facts, metrics};
+use crate::base::clock;
+use crate::record::record::BodyKind;
+use crate::wire::crossing::{PageRequest, PageResponse};
+use crate::wire::head::Fields;
+
+/// Live tails at once.
+const TAILS_MAX: usize = 32;
+
+/// What endpoints work with.
+pub(super) struct Room {
+    pub(super) facts: Facts,
+    pub(super) store: Store,
+    pub(super) audit: Audit,
+    door: Mutex<Door>,
+    tails: Arc<Semaphore>,
+}
+
+impl Room {
+    pub(super) fn new(facts: Facts, door: Door) -> io::Result<Room> {
+        let store = Store::new(facts.data.clone());
+        let audit = Audit::open(&facts.data)?;
+        Ok(Room { facts, store, audit, door: Mutex::new(door), tails: Arc::new(Semaphore::new(TAILS_MAX)) })
+    }
+}
+
+/// One request for a page.
+struct Visit<'a> {
+    viewer: Viewer,
+    method: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+    fields: &'a Fields,
+}
+
+impl Visit<'_> {
+    /// The query, with a user's filter forced to what is theirs.
+    fn question(&self, allowed: &[&str]) -> Result<Question, Problem> {
+        let mut question = Question::read(self.query, clock::wall(), allowed)?;
+        if let Viewer::User { name } = &self.viewer {
+            if question.filter.principal.as_ref().is_some_and(|wanted| wanted != name) {
+                return Err(Problem::new(403, "only an admin sees what others did"));
+            }
+            question.filter.principal = Some(name.clone());
+        }
+        Ok(question)
+    }
+}
+
+/// Answer a request. `admin_by` is set where the way in makes its user an admin.
+pub(super) async fn page(room: &Room, request: PageRequest, admin_by: Option<&'static str>) -> PageResponse {
+    let head = &request.head;
+    let viewer = match admin_by {
+        Some(through) => Viewer::Admin { name: request.principal, through },
+        None => room.door.lock().await.judge(&request.principal, &head.fields),
+    };
+    let visit =
+        Visit { viewer, method: &head.method, path: head.path(), query: head.query(), fields: &head.fields };
+    route(room, &visit).await.unwrap_or_else(|problem| problem.page())
+}
+
+/// The table of endpoints. What stands above the line is for everybody.
+async fn route(room: &Room, visit: &Visit<'_>) -> Answer {
+    let path: Vec<&str> = visit.path.trim_start_matches('/').split('/').collect();
+    match (visit.method, &path[..]) {
+        ("HEAD", [""]) => return Ok(whole(200, "text/plain; charset=utf-8", "")),
+        ("GET" | "HEAD", ["healthz"]) => return Ok(whole(200, "text/plain; charset=utf-8", "ok\n")),
+        ("GET" | "HEAD", ["readyz"]) => return ready(room),
+        _ if visit.viewer == Viewer::Nobody => return Err(nobody()),
+        ("POST", ["api", "link"]) => return link(room, visit).await,
+        ("GET" | "HEAD", _) => {}
+        _ => return Err(Problem::new(405, "this endpoint is only read")),
+    }
+    match &path[..] {
+        [""] => Ok(redirect("/ui")),
+        ["ui"] => ui(room, visit).await,
+        ["ui", file] => dashboard::file(file),
+        ["favicon.ico"] => dashboard::file("icon.svg"),
+        ["metrics"] => metrics_page(room, visit),
+        ["api", "overview"] => overview::page(room, visit).await,
+        ["api", "usage"] => lists::usage(room, visit).await,
+        ["api", "requests"] => lists::requests(room, visit).await,
+        ["api", "requests", id] => exchange::record(room, visit, id).await,
+        ["api", "requests", id, "bodies", "request"] => {
+            exchange::body(room, visit, id, BodyKind::Request).await
+        }
+        ["api", "requests", id, "bodies", "response"] => {
+            exchange::body(room, visit, id, BodyKind::Response).await
+        }
+        ["api", "sessions"] => lists::sessions(room, visit).await,
+        ["api", "tools"] => lists::tools(room, visit).await,
+        ["api", "tail"] => tail::page(room, visit).await,
+        ["api", "health"] => json(&health::view(room)),
+        ["api", "settings-lines"] => settings_lines::page(room, visit),
+        _ => Err(Problem::not_found("page")),
+    }
+}
+
+fn nobody() -> Problem {
+    Problem::new(401, "nobody vouches for this connection")
+        .detail("over loopback the kernel names the local user; otherwise use the control socket")
+}
+
+fn ready(room: &Room) -> Answer {
+    let why = if room.facts.drain.load(Ordering::Relaxed) {
+        "draining"
+    } else if room.facts.health.failing.load(Ordering::Relaxed) {
+        "the writer cannot write"
+    } else {
+        return Ok(whole(200, "text/plain; charset=utf-8", "ready\n"));
+    };
+    Err(Problem::new(503, why))
+}
+
+/// The page itself, or the visit by an admin's link.
+async fn ui(room: &Room, visit: &Visit<'_>) -> Answer {
+    // The page's own filters stand in the same query; the link is a visit of its own.
+    let token = visit.query.and_then(|query| query.strip_prefix("admin="));
+    match token {
+        Some(token) => room.door.lock().await.enter(token, visit.viewer.name()),
+        None => dashboard::file("index.html"),
+    }
+}
+
+/// Another one-time link, for those who came by the control socket.
+async fn link(room: &Room, visit: &Visit<'_>) -> Answer {
+    if !matches!(visit.viewer, Viewer::Admin { through: "socket", .. }) {
+        return Err(Problem::new(403, "links are made through the control socket"));
+    }
+    let link = room.door.lock().await.make_link().map_err(|why| Problem::new(503, why.to_string()))?;
+    let base = room.facts.addresses.first().map(|address| format!("http://{address}")).unwrap_or_default();
+    json(&serde_json::json!({ "url": format!("{base}{}", link.target()) }))
+}
+
+fn metrics_page(room: &Room, visit: &Visit<'_>) -> Answer {
+    // In the embedded default the one user of this machine may read the counters of their own gateway.
+    if !visit.viewer.is_admin() && !room.facts.snapshot.loopback_is_user {
+        return Err(Problem::new(403, "metrics are for admins"));
+    }
+    Ok(whole(200, "text/plain; version=0.0.4; charset=utf-8", metrics::text(&room.facts)))
+}

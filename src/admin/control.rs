@@ -1,0 +1,107 @@
+//! The control thread: answers what cores ask, serves the control socket, turns signals into the drain flag.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Facts;
+use super::api::{Room, page};
+use super::door::{Door, Link};
+use super::socket::ControlSocket;
+use crate::wire::crossing::Ask;
+
+/// Threads that may block on the store or the audit log at once.
+const BLOCKING_THREADS_MAX: usize = 6;
+
+/// The control thread.
+pub struct Control {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+    first_link: Link,
+}
+
+impl Control {
+    /// Take the control socket and start the thread.
+    pub fn start(asks: mpsc::Receiver<Ask>, facts: Facts) -> io::Result<Control> {
+        let socket = ControlSocket::bind(&facts.data)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_name("weir-control-io")
+            .build()?;
+        let mut door = Door::default();
+        let first_link = door.make_link()?;
+        let room = Arc::new(Room::new(facts, door)?);
+        let (stop, stopped) = oneshot::channel();
+        let run = move || {
+            runtime.block_on(answer(asks, room, socket, stopped));
+            // Looks that are under way read only: nobody waits for them.
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        };
+        let thread = std::thread::Builder::new().name("weir-control".into()).spawn(run)?;
+        Ok(Control { thread, stop, first_link })
+    }
+
+    /// Path and query of the page that makes its first visitor admin.
+    #[must_use]
+    pub fn first_link(&self) -> String {
+        self.first_link.target()
+    }
+
+    /// Stop it, once no core can ask any more.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+async fn answer(
+    mut asks: mpsc::Receiver<Ask>,
+    room: Arc<Room>,
+    socket: ControlSocket,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    tokio::spawn(drain_on_signal(room.facts.drain.clone()));
+    let serving = tokio::spawn(socket.serve(room.clone()));
+    loop {
+        let ask = tokio::select! {
+            ask = asks.recv() => ask,
+            _ = &mut stopped => None,
+        };
+        match ask {
+            None => break,
+            Some(Ask::Resolve(host, port, reply)) => {
+                tokio::spawn(async move { drop(reply.send(resolve(&host, port).await)) });
+            }
+            Some(Ask::Page(request, reply)) => {
+                let room = room.clone();
+                tokio::spawn(async move { drop(reply.send(page(&room, *request, None).await)) });
+            }
+        }
+    }
+    serving.abort();
+}
+
+/// SIGTERM and SIGINT begin the drain.
+async fn drain_on_signal(drain: Arc<AtomicBool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    drain.store(true, Ordering::Relaxed);
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|why| why.to_string())?;
+    Ok(found.collect())
+}

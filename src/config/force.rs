@@ -1,0 +1,163 @@
+//! What stands in the file and is not in force in this version: said, never passed over.
+//!
+//! What would only add is reported; what would refuse or restrict makes the file fail unless that is allowed by
+//! flag, since an unenforced restriction is an open door that looks shut. Lines leave this file as features come.
+
+use super::file::{File, ListenerSettings};
+use super::provider::{AskUsage, OnClientGone, ProviderSettings};
+use super::sections::{Capture, OnFull};
+use crate::base::settings::{At, Place, Problem, Severity};
+use crate::policy::identity::settings::SourceKind;
+
+/// Everything written that this version does not do.
+pub fn not_in_force(file: &File) -> Vec<Problem> {
+    let mut found = Found { problems: Vec::new() };
+    found.restrictions(file);
+    found.additions(file);
+    found.incumbent(file);
+    found.problems
+}
+
+struct Found {
+    problems: Vec<Problem>,
+}
+
+impl Found {
+    /// Would refuse or restrict.
+    fn restrictions(&mut self, file: &File) {
+        for (name, _) in file.hooks.iter().filter(|(_, hook)| !hook.disabled) {
+            self.unenforced(&name.place, "hooks are not asked yet");
+        }
+        for (name, _) in file.hooks.iter().filter(|(_, hook)| hook.timeout.is_zero()) {
+            let what =
+                "has a timeout of zero, which the incumbent reads as its default: 5s is meant here too";
+            self.problems.push(Problem::warning(&name.place, what));
+        }
+        for policy in &file.policies {
+            self.unenforced(&policy.place, "policies are not evaluated yet");
+        }
+        for (name, _) in &file.quotas {
+            self.unenforced(&name.place, "quotas are not enforced yet");
+        }
+        let capabilities = file.grants.iter().flat_map(|grant| &grant.app.own);
+        for tools in capabilities.filter_map(|capability| capability.tools.as_ref()) {
+            self.unenforced(&tools.place, "tool rules are not enforced yet");
+        }
+        let Some(database) = &file.database else { return };
+        if let Some(retention) = &database.retention {
+            self.unenforced(&retention.place, "retention is not enforced yet: everything is kept");
+        }
+        if let Some(At { value: Capture::Metadata, place }) = &database.capture {
+            self.unenforced(place, "bodies are kept all the same");
+        }
+        if let Some(At { value: OnFull::Strict, place }) = &database.on_full {
+            self.unenforced(place, "a full ring sheds instead of refusing");
+        }
+    }
+
+    /// Would add something.
+    fn additions(&mut self, file: &File) {
+        let sections = [
+            (file.exporters.as_ref().map(|s| &s.place), "exporters are not built yet: nothing is exported"),
+            (
+                file.mcp.as_ref().map(|s| &s.place),
+                "MCP is not built yet; its newer form is connectors.servers",
+            ),
+            (file.connectors.as_ref().map(|s| &s.place), "connectors are not built yet"),
+            (
+                file.database.as_ref().and_then(|d| d.headers.as_ref()).map(|s| &s.place),
+                "header filters are not built yet",
+            ),
+        ];
+        for (place, what) in sections {
+            if let Some(place) = place {
+                self.later(place, what);
+            }
+        }
+        if let Some(At { place, .. }) = file.server.as_ref().and_then(|server| server.limits.total.as_ref()) {
+            self.later(place, "the total time of an exchange is not bounded yet");
+        }
+        for (id, provider) in &file.providers {
+            self.provider(&id.place, provider);
+        }
+    }
+
+    fn provider(&mut self, place: &Place, provider: &ProviderSettings) {
+        if provider.proxy.is_some() {
+            self.unenforced(
+                place,
+                "egress proxies are not built yet: the provider would be reached directly",
+            );
+        }
+        if provider.max_connections.is_some() {
+            self.unenforced(place, "max_connections is not enforced yet");
+        }
+        let priced = provider.cost_basis.is_some() || !provider.model_cost_map.is_empty();
+        for (written, what) in [
+            (provider.keys.len() > 1, "only the first of several keys is used yet"),
+            (priced, "prices are not built yet"),
+            (provider.ask_usage != AskUsage::Never, "usage is not asked for yet"),
+            (provider.on_client_gone == OnClientGone::Drain, "requests are cancelled when the client goes"),
+            (provider.retry_unsafe, "requests are retried only where nothing was executed"),
+            (provider.timeouts.is_some(), "a provider's own timeouts are not in force yet"),
+        ] {
+            if written {
+                self.later(place, what);
+            }
+        }
+    }
+
+    /// Keys of the incumbent that have no counterpart.
+    fn incumbent(&mut self, file: &File) {
+        let keys = [
+            (&file.auto_cost_basis, "prices are not built yet"),
+            (&file.flags, "weir has no feature flags"),
+            (&file.chat_models, "weir has no chat page"),
+            (&file.skills, "weir has no chat page"),
+            (&file.enable_chat_ui, "weir has no chat page"),
+            (&file.cors_paths, "browsers from elsewhere are refused"),
+            (&file.upstream, "weir has no upstream gateway"),
+        ];
+        for (value, why) in keys {
+            if let Some(At { place, .. }) = value {
+                self.problems.push(Problem::warning(place, format!("read, without effect: {why}")));
+            }
+        }
+    }
+
+    fn unenforced(&mut self, place: &Place, what: &str) {
+        let to_do = "take it out, or start with --allow-unenforced";
+        self.problems
+            .push(Problem { severity: Severity::Unenforced, ..Problem::error(place, what).expected(to_do) });
+    }
+
+    fn later(&mut self, place: &Place, what: &str) {
+        self.problems.push(Problem { severity: Severity::NotInForce, ..Problem::error(place, what) });
+    }
+}
+
+/// Sources that the data plane asks.
+const ASKED: [SourceKind; 1] = [SourceKind::Peer];
+
+/// Whether listeners speak TLS.
+pub const TLS: bool = false;
+
+/// What to say of a listener.
+pub fn listener(listener: &ListenerSettings) -> Vec<Problem> {
+    let place = &listener.address.place;
+    let mut found = Found { problems: Vec::new() };
+    if listener.tls.is_some() && !TLS {
+        found.unenforced(place, "TLS towards clients is not built yet: the listener is left out");
+    }
+    if !listener.proxy_protocol.is_empty() {
+        found.later(place, "the PROXY protocol is not read yet: its header is answered 400");
+    }
+    found.problems
+}
+
+/// What to say of a source on a listener.
+pub fn source(kind: SourceKind, place: &Place) -> Option<Problem> {
+    let what = format!("identity source {} is not asked yet: it vouches for nobody here", kind.name());
+    let problem = Problem { severity: Severity::NotInForce, ..Problem::error(place, what) };
+    (!ASKED.contains(&kind)).then_some(problem)
+}

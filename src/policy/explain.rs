@@ -1,0 +1,280 @@
+//! Why, or why not: the deciding rule with its place, or the nearest miss and what would have to change.
+//!
+//! The verdict is [`decide`]'s own; this file only says how it came about. Slow and thorough, for people.
+
+use std::fmt;
+
+use super::decide::{Denial, Verdict, Wants, decide};
+use super::grant::{Grant, Src, groups_of};
+use super::identity::{Kind, Principal};
+use super::rights::Rights;
+use super::route::{self, Because, Candidate};
+use super::snapshot::Snapshot;
+use crate::base::settings::{Place, nearest};
+
+/// The answer to "why?".
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// What would be decided.
+    pub verdict: Verdict,
+    /// How it came about, in order.
+    pub steps: Vec<Step>,
+    /// What would have to change; empty where it is allowed.
+    pub to_change: Vec<String>,
+}
+
+/// One step of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What was found.
+    pub text: String,
+    /// Where in the file.
+    pub place: Option<Place>,
+}
+
+/// Suggestions of one kind are cut here.
+const SUGGESTIONS_MAX: usize = 3;
+
+/// Explain what [`decide`] says, and why. `provider` narrows the question to one of them.
+#[must_use]
+pub fn explain(
+    snapshot: &Snapshot,
+    principal: Option<&Principal>,
+    wants: Wants<'_>,
+    provider: Option<&str>,
+) -> Explanation {
+    let qualified = match (provider, wants.model) {
+        (Some(id), Some(model)) => Some(format!("{id}/{model}")),
+        _ => None,
+    };
+    let wants = Wants { model: qualified.as_deref().or(wants.model), ..wants };
+    let verdict = decide(snapshot, principal, wants);
+    let mut told = Telling { snapshot, wants, steps: Vec::new(), to_change: Vec::new() };
+    match principal {
+        None => told.nobody(),
+        Some(principal) => told.somebody(principal, &verdict),
+    }
+    Explanation { verdict, steps: told.steps, to_change: told.to_change }
+}
+
+struct Telling<'a> {
+    snapshot: &'a Snapshot,
+    wants: Wants<'a>,
+    steps: Vec<Step>,
+    to_change: Vec<String>,
+}
+
+impl Telling<'_> {
+    fn step(&mut self, text: impl Into<String>, place: Option<&Place>) {
+        self.steps.push(Step { text: text.into(), place: place.cloned() });
+    }
+
+    fn nobody(&mut self) {
+        self.step("no identity source vouches for the client: 401", None);
+        self.to_change
+            .push("connect so that a source of the listener knows you: see \"identity\" in the file".into());
+    }
+
+    fn somebody(&mut self, principal: &Principal, verdict: &Verdict) {
+        let rights = Rights::of(self.snapshot, principal);
+        self.who(principal, &rights);
+        if rights.roles.is_empty() {
+            return self.no_role(principal);
+        }
+        for (role, place) in &rights.roles {
+            self.step(format!("role {} is granted", role.name()), Some(place));
+        }
+        let dialect = self.wants.dialect;
+        if matches!(verdict, Verdict::Deny(Denial::NoProvider)) {
+            self.step(format!("no provider speaks {}: 404", dialect.name()), None);
+            self.to_change
+                .push(format!("set the compatibility flag of a provider that speaks {}", dialect.name()));
+            return;
+        }
+        match self.wants.model {
+            None => self.step("the endpoint names no model: any provider with a granted model will do", None),
+            Some(model) => self.model(principal, &rights, model),
+        }
+    }
+
+    fn who(&mut self, principal: &Principal, rights: &Rights) {
+        let groups = groups_of(principal, &self.snapshot.groups);
+        let kind = match principal.kind {
+            Kind::User => "user",
+            Kind::Device => "device",
+            Kind::Key => "key",
+            Kind::Workload => "workload",
+        };
+        let member =
+            if groups.is_empty() { String::from("in no group") } else { format!("in {}", groups.join(", ")) };
+        self.step(
+            format!("{kind} {}, {member}; grants for it: {}", principal.name, rights.grants.len()),
+            None,
+        );
+    }
+
+    fn no_role(&mut self, principal: &Principal) {
+        self.step("no role granted: 403", None);
+        let giving: Vec<&Grant> = self
+            .snapshot
+            .grants
+            .iter()
+            .filter(|grant| grant.gives.iter().any(|gives| gives.role.is_some()))
+            .collect();
+        if giving.is_empty() {
+            self.to_change.push("no grant gives a role at all: add one with {\"role\": \"user\"}".into());
+        }
+        for grant in giving.into_iter().take(SUGGESTIONS_MAX) {
+            let suggestion = add_to(grant, principal);
+            self.step(format!("a role is granted to {}", whom(grant)), Some(&grant.place));
+            self.to_change.push(suggestion);
+        }
+    }
+
+    fn model(&mut self, principal: &Principal, rights: &Rights, model: &str) {
+        let candidates =
+            self.snapshot.routes().candidates(&self.snapshot.providers, self.wants.dialect, model);
+        if candidates.is_empty() {
+            return self.nobody_serves(model);
+        }
+        let mut allowed = false;
+        for candidate in &candidates {
+            allowed |= self.candidate(rights, candidate, model);
+        }
+        if !allowed {
+            self.not_granted(principal, rights, &candidates, model);
+        }
+        for other in self.wants.others {
+            self.step(
+                format!("the request names {other} too, which must be granted at the same provider"),
+                None,
+            );
+        }
+    }
+
+    fn candidate(&mut self, rights: &Rights, candidate: &Candidate, model: &str) -> bool {
+        let snapshot = self.snapshot;
+        let provider = &snapshot.providers[candidate.provider];
+        let sent = candidate.sent.as_deref().unwrap_or(model);
+        let because = match candidate.because {
+            Because::Name if candidate.sent.is_some() => "lists it as an alias",
+            Because::Name => "lists it",
+            Because::Qualified => "is named by the client",
+            Because::Glob => "lists a pattern for it",
+            Because::Everything => "serves everything",
+        };
+        self.step(
+            format!("{} {because}; preference {}", provider.id, provider.preference),
+            Some(&provider.place),
+        );
+        match rights.allows(&provider.id, sent) {
+            Some(place) => self.step(format!("{}/{sent} is granted", provider.id), Some(place)),
+            None => self.step(format!("{}/{sent} is not granted", provider.id), None),
+        }
+        rights.allows(&provider.id, sent).is_some()
+    }
+
+    fn nobody_serves(&mut self, model: &str) {
+        self.step(format!("no provider serves {model} in {}: 404", self.wants.dialect.name()), None);
+        let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
+        for provider in
+            self.snapshot.providers.iter().filter(|p| route::serves(p, model) || route::serves(p, bare))
+        {
+            let text = format!("{} serves it, but does not speak {}", provider.id, self.wants.dialect.name());
+            self.steps.push(Step { text, place: Some(provider.place.clone()) });
+            self.to_change
+                .push("ask in a language that the provider speaks, or set its compatibility flag".into());
+        }
+        if let Some(near) = nearest(model, self.snapshot.routes().names()) {
+            self.to_change.push(format!("ask for \"{near}\", if that was meant"));
+        } else if self.to_change.is_empty() {
+            self.to_change.push(format!("list \"{model}\" in the models of a provider"));
+        }
+    }
+
+    /// The nearest misses: grants that cover the model and are for others.
+    fn not_granted(&mut self, principal: &Principal, rights: &Rights, candidates: &[Candidate], model: &str) {
+        self.step("no grant for it covers the model: 404", None);
+        let snapshot = self.snapshot;
+        let named = |candidate: &Candidate| {
+            let sent = candidate.sent.as_deref().unwrap_or(model).to_owned();
+            (snapshot.providers[candidate.provider].id.clone(), sent)
+        };
+        let names: Vec<(String, String)> = candidates.iter().map(named).collect();
+        let covering = |grant: &&Grant| {
+            let covers = |gives: &super::grant::Gives| {
+                gives.models.is_some() && names.iter().any(|(provider, sent)| gives.covers(provider, sent))
+            };
+            grant.gives.iter().any(covers)
+        };
+        for grant in snapshot.grants.iter().filter(covering).take(SUGGESTIONS_MAX) {
+            self.step(format!("it is granted to {}", whom(grant)), Some(&grant.place));
+            self.to_change.push(add_to(grant, principal));
+        }
+        let own = rights
+            .grants
+            .iter()
+            .map(|at| &snapshot.grants[*at])
+            .find(|grant| grant.gives.iter().any(|g| g.models.is_some()));
+        if let (Some(grant), Some((provider, sent))) = (own, names.first()) {
+            self.to_change.push(format!(
+                "or add {{\"models\": \"{provider}/{sent}\"}} to the grant at {}",
+                grant.place
+            ));
+        } else if let Some((provider, sent)) = names.first() {
+            self.to_change.push(format!(
+                "add a grant with {{\"models\": \"{provider}/{sent}\"}} for {}",
+                as_src(principal)
+            ));
+        }
+    }
+}
+
+fn whom(grant: &Grant) -> String {
+    let names: Vec<String> = grant.src.iter().take(SUGGESTIONS_MAX).map(Src::to_string).collect();
+    let more = if grant.src.len() > names.len() { ", …" } else { "" };
+    format!("{}{more}", names.join(", "))
+}
+
+fn add_to(grant: &Grant, principal: &Principal) -> String {
+    let groups: Vec<&Src> = grant.src.iter().filter(|src| matches!(src, Src::Group(_))).take(1).collect();
+    let by_group = groups.first().map(|group| format!(", or become a member of {group}")).unwrap_or_default();
+    if grant.src.contains(&Src::Loopback) && !principal.loopback {
+        return format!(
+            "connect from this machine, or add \"{}\" to src of the grant at {}",
+            as_src(principal),
+            grant.place
+        );
+    }
+    format!("add \"{}\" to src of the grant at {}{by_group}", as_src(principal), grant.place)
+}
+
+/// How the principal is written in a `src` list.
+fn as_src(principal: &Principal) -> String {
+    match principal.kind {
+        Kind::Key => format!("key:{}", principal.name),
+        Kind::User | Kind::Device | Kind::Workload => principal.name.clone(),
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.verdict {
+            Verdict::Allow(plan) => {
+                let ids: Vec<&str> = plan.providers.iter().map(|provider| provider.id.as_str()).collect();
+                writeln!(f, "allowed, at {}", ids.join(", then "))?;
+            }
+            Verdict::Deny(why) => writeln!(f, "refused: {}", why.words())?,
+        }
+        for step in &self.steps {
+            match &step.place {
+                Some(place) => writeln!(f, "  - {}  [{place}]", step.text)?,
+                None => writeln!(f, "  - {}", step.text)?,
+            }
+        }
+        if !self.to_change.is_empty() {
+            writeln!(f, "to change it:")?;
+        }
+        self.to_change.iter().try_for_each(|change| writeln!(f, "  - {change}"))
+    }
+}

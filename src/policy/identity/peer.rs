@@ -1,0 +1,51 @@
+//! Source `peer`: the kernel's word about the other end of a unix socket or of a loopback connection.
+
+use super::{Evidence, Principal};
+
+/// The local user behind the connection, if the kernel names one.
+#[must_use]
+pub fn judge(evidence: &Evidence) -> Option<Principal> {
+    let local = evidence.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
+    let uid = evidence.uid.filter(|_| local)?;
+    let name = evidence.login.clone().unwrap_or_else(|| format!("uid:{uid}"));
+    Some(Principal { name, source: "peer", loopback: true, ..Principal::default() })
+}
+
+/// Fields that only a front sets. Behind a front the peer is the front and not the asker, so `peer` refuses them.
+pub const FRONT_FIELDS: [&str; 5] = ["forwarded", "via", "x-forwarded-", "cf-", "tailscale-"];
+
+/// Whether a field name (any case) betrays a front.
+#[must_use]
+pub fn is_front_field(name: &[u8]) -> bool {
+    FRONT_FIELDS.iter().any(|front| match front.strip_suffix('-') {
+        Some(_) => name.len() >= front.len() && name[..front.len()].eq_ignore_ascii_case(front.as_bytes()),
+        None => name.eq_ignore_ascii_case(front.as_bytes()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(peer: &str, uid: Option<u32>) -> Evidence {
+        Evidence { peer: Some(peer.parse().unwrap()), uid, login: None }
+    }
+
+    #[test]
+    fn only_loopback_with_a_uid_is_somebody() {
+        assert_eq!(judge(&evidence("127.0.0.1:5", Some(7))).unwrap().name, "uid:7");
+        assert!(judge(&evidence("[::ffff:127.0.0.1]:5", Some(7))).is_some());
+        assert!(judge(&evidence("127.0.0.1:5", None)).is_none());
+        assert!(judge(&evidence("192.0.2.1:5", Some(7))).is_none());
+    }
+
+    #[test]
+    fn fields_of_fronts_are_known_in_any_case() {
+        for front in ["Forwarded", "VIA", "X-Forwarded-For", "cf-ray", "Tailscale-User-Login"] {
+            assert!(is_front_field(front.as_bytes()), "{front}");
+        }
+        for plain in ["x-forwarded", "viaduct", "cfoo", "accept"] {
+            assert!(!is_front_field(plain.as_bytes()), "{plain}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! One bucket's state: three atomics that all cores share.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Balance;
+use crate::base::clock::Wall;
+use crate::policy::snapshot::Bucket;
+
+/// What a bucket holds. What it may hold stands in the snapshot, so that a new snapshot acts at once.
+#[derive(Debug)]
+pub struct Cell {
+    /// Balance less reservations. Falls below zero by overshoot alone.
+    free: AtomicI64,
+    /// Sum of reservations, of those being tried too: while it errs it errs upwards.
+    reserved: AtomicI64,
+    /// Up to when refill has been credited.
+    refilled: AtomicU64,
+}
+
+/// What a bucket without refill says: come back in a day.
+const NO_REFILL: Duration = Duration::from_secs(86_400);
+
+impl Cell {
+    pub(super) fn holding(balance: i64, now: Wall) -> Self {
+        Self { free: AtomicI64::new(balance), reserved: AtomicI64::new(0), refilled: AtomicU64::new(now) }
+    }
+
+    /// Balance less reservations.
+    #[must_use]
+    pub fn free(&self) -> i64 {
+        self.free.load(Ordering::Acquire)
+    }
+
+    /// Take `amount`, if it fits or if the bucket holds something and nothing else is reserved.
+    pub(super) fn reserve(&self, bucket: &Bucket, amount: i64, now: Wall) -> bool {
+        self.refill(bucket, now);
+        // Announced first: refill by another core must see it, or it would fill up what is about to be taken.
+        let others = self.reserved.fetch_add(amount, Ordering::AcqRel);
+        let take = |free: i64| {
+            let fits = free > 0 && free >= amount;
+            let alone = free > 0 && others == 0;
+            (fits || alone).then(|| free.saturating_sub(amount))
+        };
+        let taken = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok();
+        if !taken {
+            self.reserved.fetch_sub(amount, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    /// Take `amount` whatever is there.
+    pub(super) fn force(&self, amount: i64) {
+        self.reserved.fetch_add(amount, Ordering::AcqRel);
+        self.add(amount.saturating_neg(), i64::MAX);
+    }
+
+    /// Give back what was reserved and take what it cost.
+    pub(super) fn settle(&self, reserved: i64, cost: i64, capacity: i64) {
+        self.add(reserved.saturating_sub(cost), capacity);
+        self.reserved.fetch_sub(reserved, Ordering::AcqRel);
+    }
+
+    /// Put an amount in, up to the capacity.
+    pub(super) fn credit(&self, amount: i64, capacity: i64) {
+        self.add(amount.max(0), capacity.saturating_sub(self.reserved.load(Ordering::Acquire)));
+    }
+
+    /// Add, up to `most`; what is above `most` already is cut to it only by refill.
+    fn add(&self, amount: i64, most: i64) {
+        let sum = |free: i64| Some(free.saturating_add(amount).min(most.max(free)));
+        let _ = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum);
+    }
+
+    /// Credit what time has brought. Whoever moves the stamp credits; nothing is credited twice.
+    fn refill(&self, bucket: &Bucket, now: Wall) {
+        let most = bucket.capacity.saturating_sub(self.reserved.load(Ordering::Acquire).max(0));
+        // A lowered capacity caps what is there.
+        if self.free() > most {
+            self.free.fetch_min(most, Ordering::AcqRel);
+        }
+        let stamp = self.refilled.load(Ordering::Acquire);
+        let Some((amount, until)) = brought(bucket, stamp, now) else { return };
+        if self.refilled.compare_exchange(stamp, until, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.add(amount, most);
+        }
+    }
+
+    /// When it will hold something again, in whole seconds.
+    pub(super) fn retry_after(&self, bucket: &Bucket) -> Duration {
+        let missing = 1_i64.saturating_sub(self.free()).max(1);
+        if bucket.refill <= 0 || bucket.refill_per.is_zero() {
+            return NO_REFILL;
+        }
+        let seconds = i128::from(missing)
+            * i128::try_from(bucket.refill_per.as_nanos()).unwrap_or(i128::MAX / 2)
+            / (i128::from(bucket.refill) * 1_000_000_000)
+            + 1;
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX).min(31_536_000))
+    }
+
+    /// Whether forgetting it would change nothing.
+    pub(super) fn is_idle_at(&self, capacity: i64) -> bool {
+        self.reserved.load(Ordering::Acquire) == 0 && self.free() >= capacity
+    }
+
+    pub(super) fn balance(&self, name: &str) -> Balance {
+        let reserved = self.reserved.load(Ordering::Acquire);
+        Balance {
+            bucket: name.to_owned(),
+            balance: self.free().saturating_add(reserved),
+            reserved,
+            refilled: self.refilled.load(Ordering::Acquire),
+        }
+    }
+}
+
+/// What time brings a bucket, and up to when that counts. Whole parts only; the rest of the time is kept for later.
+fn brought(bucket: &Bucket, stamp: Wall, now: Wall) -> Option<(i64, Wall)> {
+    let per = i128::try_from(bucket.refill_per.as_micros()).ok().filter(|per| *per > 0)?;
+    let refill = i128::from(bucket.refill);
+    let elapsed = i128::from(now.saturating_sub(stamp));
+    let amount = elapsed * refill / per;
+    if amount <= 0 {
+        return None;
+    }
+    // Longer than it takes to fill it up: the rest is of no use.
+    let capacity = i128::from(bucket.capacity.max(1));
+    if amount >= capacity {
+        return Some((bucket.capacity, now));
+    }
+    // Rounded up, so that fractions are lost rather than credited twice.
+    let used = (amount * per + refill - 1) / refill;
+    let until = stamp.saturating_add(u64::try_from(used).unwrap_or(0)).min(now);
+    Some((i64::try_from(amount).unwrap_or(bucket.capacity), until))
+}

@@ -1,0 +1,196 @@
+//! Crossing 1: the compiled configuration. Immutable, swapped whole; running exchanges keep theirs.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::glob::Glob;
+use super::grant::{Grant, Group};
+use super::identity::settings::SourceSettings;
+use super::quota::settings::{OnExceed, Unit};
+use super::rights::ByWhom;
+use super::route::Routes;
+use crate::base::settings::Place;
+use crate::llm::dialect::Dialect;
+
+/// Everything the data plane needs to know, resolved: no name in here is looked up again.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Bounds on what a client may send and on how long things may take.
+    pub limits: Limits,
+    /// Providers, by descending preference.
+    pub providers: Vec<Arc<Provider>>,
+    /// Host names this gateway answers to, lower case, without port; IP literals of its own address always pass.
+    pub host_names: Vec<String>,
+    /// Whether the loopback connection's own user holds role `user` on all models (the embedded default).
+    pub loopback_is_user: bool,
+    /// Who may do what.
+    pub grants: Vec<Grant>,
+    /// Groups that the file lists.
+    pub groups: Vec<Group>,
+    /// Buckets.
+    pub buckets: Vec<Bucket>,
+    /// Who vouches for clients, as configured; listeners say which of them in which order.
+    pub sources: Vec<SourceSettings>,
+    /// What is looked up by name in the above; made when first asked for.
+    pub indexes: Indexes,
+}
+
+/// Made from a snapshot's lists when first asked for, so that nobody can forget to. The lists never change after.
+#[derive(Clone, Debug, Default)]
+pub struct Indexes {
+    routes: OnceLock<Routes>,
+    by_whom: OnceLock<ByWhom>,
+}
+
+impl Snapshot {
+    /// Who serves which model.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        self.indexes.routes.get_or_init(|| Routes::over(&self.providers))
+    }
+
+    /// Grants by whom they are for.
+    #[must_use]
+    pub fn by_whom(&self) -> &ByWhom {
+        self.indexes.by_whom.get_or_init(|| ByWhom::over(&self.grants))
+    }
+}
+
+/// A bucket as resolved: amounts in the smallest parts of its unit (nanodollars, tokens, requests).
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// Name with its templates, as in `daily:<user>`.
+    pub name: Arc<str>,
+    /// Where it stands in the file.
+    pub place: Place,
+    /// What it counts.
+    pub unit: Unit,
+    /// Most it holds, and what it begins with.
+    pub capacity: i64,
+    /// Refill: this much …
+    pub refill: i64,
+    /// … in this long; zero: never.
+    pub refill_per: Duration,
+    /// What happens when it is empty.
+    pub on_exceed: OnExceed,
+    /// Buckets to borrow from, in order.
+    pub overdraft: Vec<Arc<str>>,
+    /// Whether all that a request may cost is reserved, rather than what such requests cost lately.
+    pub reserve_max: bool,
+}
+
+/// Bounds; each says what happens at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request head: 431 and closed.
+    pub head_bytes_max: usize,
+    /// Bytes of a request body: 413 and closed.
+    pub body_bytes_max: u64,
+    /// The whole request head must arrive within: 408 and closed.
+    pub head_timeout: Duration,
+    /// Longest silence while a request body arrives: 408 and closed.
+    pub body_idle: Duration,
+    /// Name look-up, TCP and TLS to a provider together: 504.
+    pub connect: Duration,
+    /// From the request sent to the first byte of the answer: 504.
+    pub first_byte: Duration,
+    /// Longest silence within a response: the stream is cut.
+    pub idle: Duration,
+    /// An idle client connection is closed after.
+    pub keep_alive: Duration,
+    /// Client connections per core: over it new ones are closed at once and counted.
+    pub connections_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 64 * 1024,
+            body_bytes_max: 50 * 1024 * 1024,
+            head_timeout: Duration::from_secs(30),
+            body_idle: Duration::from_secs(60),
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(600),
+            keep_alive: Duration::from_secs(75),
+            connections_max: 50_000,
+        }
+    }
+}
+
+/// A vendor endpoint with its credential.
+#[derive(Clone, Debug, Default)]
+pub struct Provider {
+    /// Id in the configuration, in records and in `provider/model`.
+    pub id: String,
+    /// Where it stands.
+    pub origin: Origin,
+    /// Path prefix of `baseurl`, without a slash at its end; the whole incoming path is appended.
+    pub prefix: String,
+    /// The credential field that replaces whatever the client sent; none for `auth_mode` `none` and `passthrough`.
+    pub credential: Option<Credential>,
+    /// Whether the client's own credential is forwarded.
+    pub passthrough: bool,
+    /// API languages it speaks.
+    pub dialects: Vec<Dialect>,
+    /// Models it serves: names, or globs over them.
+    pub models: Vec<Glob>,
+    /// Fields added to every request.
+    pub add_headers: Vec<(String, String)>,
+    /// Name for people.
+    pub name: Option<String>,
+    /// Higher is tried first.
+    pub preference: i64,
+    /// Names of ours → its own.
+    pub aliases: Vec<(String, String)>,
+    /// Region, for prices.
+    pub region: Option<String>,
+    /// Whether the rest of an answer is read for its usage when the client has gone.
+    pub drain_when_client_gone: bool,
+    /// Bounds on time of this provider; none: those of [`Limits`].
+    pub connect: Option<Duration>,
+    /// See [`Limits::first_byte`].
+    pub first_byte: Option<Duration>,
+    /// See [`Limits::idle`].
+    pub idle: Option<Duration>,
+    /// Most connections to it at once, per core.
+    pub connections_max: Option<u32>,
+    /// Where it stands in the file.
+    pub place: Place,
+}
+
+/// Scheme, host and port of a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Whether to speak TLS.
+    pub tls: bool,
+    /// Host name or IP literal, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Origin {
+    /// The `Host` field for it: the port only where it is not the scheme's own.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let default = if self.tls { 443 } else { 80 };
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// A credential as a header field. `Debug` never shows the value.
+#[derive(Clone, Default)]
+pub struct Credential {
+    /// Field name.
+    pub field: String,
+    /// Field value, scheme included.
+    pub value: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: …", self.field)
+    }
+}

@@ -1,0 +1,336 @@
+//! The account of one exchange while it runs: what the record will say, filled in step by step, closed once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::conn::Conn;
+use super::core::Core;
+use super::fault::{Fault, Kind, Side};
+use super::{heads, reply};
+use crate::base::clock::{self, Moment};
+use crate::base::id::ExchangeId;
+use crate::base::ring::Reservation;
+use crate::base::stats::Count;
+use crate::llm::agent;
+use crate::llm::ask::Ask;
+use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::Route;
+use crate::llm::meter::Meter;
+use crate::record::record::{
+    Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, Record, Who,
+};
+use crate::wire::h1::{Request, Response};
+
+/// Response bytes gathered before they leave for the writer.
+const PART_BYTES: usize = 16 * 1024;
+
+/// What is known of an exchange so far.
+pub(super) struct Account {
+    record: Box<Record>,
+    began: Moment,
+    route: Option<Route>,
+    meter: Option<Box<Meter>>,
+    hash_out: Option<Box<Xxh3>>,
+    part: Vec<u8>,
+    reservation: Option<Reservation>,
+    waited: Duration,
+    opened: bool,
+    /// Whether any byte of a response has gone to the client, so that a fault can no longer be answered.
+    pub(super) head_sent: bool,
+    /// Whether only a reset can tell the client that its response was cut.
+    pub(super) ends_by_close: bool,
+    /// Whether the request was read to its end, so that another may follow on the connection.
+    pub(super) request_complete: bool,
+}
+
+impl Account {
+    /// A request head is complete.
+    pub(super) fn begin(core: &Core, conn: &Conn, request: Option<&Request>) -> Self {
+        let mut record = Box::new(Record { id: core.next_id(), core: core.index, ..Record::default() });
+        record.times.accepted_at_us = clock::wall();
+        record.who = Who { peer: conn.peer.to_string(), ..Who::default() };
+        if let Some(principal) = &conn.principal {
+            record.who.principal.clone_from(&principal.name);
+            record.who.source = principal.source.to_owned();
+        }
+        if let Some(request) = request {
+            record.method.clone_from(&request.head.method);
+            record.path = heads::redacted_target(&request.head.target);
+            record.request_headers = heads::redacted(&request.head.fields);
+        }
+        core.stats.add(Count::ExchangesOpen, 1);
+        Self {
+            record,
+            began: clock::now(),
+            route: None,
+            meter: None,
+            hash_out: None,
+            part: Vec::new(),
+            reservation: None,
+            waited: Duration::ZERO,
+            opened: false,
+            head_sent: false,
+            ends_by_close: false,
+            request_complete: false,
+        }
+    }
+
+    pub(super) fn id(&self) -> ExchangeId {
+        self.record.id
+    }
+
+    pub(super) fn dialect(&self) -> Option<Dialect> {
+        self.record.dialect
+    }
+
+    /// What the request asked for, as far as it has been read.
+    pub(super) fn ask(&self) -> &Ask {
+        &self.record.ask
+    }
+
+    /// A rule changed what was sent.
+    pub(super) fn altered(&mut self, rule: &str) {
+        if !self.record.altered.iter().any(|known| known == rule) {
+            self.record.altered.push(rule.to_owned());
+        }
+    }
+
+    /// The provider of the attempt that begins.
+    pub(super) fn provider(&mut self, id: &str) {
+        id.clone_into(&mut self.record.provider);
+    }
+
+    /// The endpoint is known.
+    pub(super) fn routed(&mut self, route: &Route) {
+        self.record.dialect = Some(route.dialect);
+        self.route = Some(route.clone());
+    }
+
+    /// The request has been read, to its end or far enough.
+    pub(super) fn asked(&mut self, ask: Ask) {
+        if let Some(route) = &self.route {
+            let principal = &self.record.who.principal;
+            self.record.caller = agent::caller(&self.record.request_headers, &ask, principal, route.endpoint);
+        }
+        self.record.ask = ask;
+    }
+
+    /// Policy agreed. The place of the record's close is reserved now; the open entry follows if the exchange lasts.
+    pub(super) fn admitted(&mut self, core: &Core, provider: &str) {
+        self.record.times.admitted_us = Some(self.elapsed_us());
+        self.record.provider = provider.to_owned();
+        self.reservation = core.reserve();
+    }
+
+    /// The exchange lasts: the small open entry makes a crash visible, and the exchange seen while it runs. One that
+    /// ends within a batch of the writer needs none: a crash loses at most that batch either way.
+    pub(super) fn lasts(&mut self, core: &Core) {
+        if std::mem::replace(&mut self.opened, true) {
+            return;
+        }
+        core.note_open(Note::Open(Box::new(Open {
+            id: self.record.id,
+            accepted_at_us: self.record.times.accepted_at_us,
+            who: self.record.who.clone(),
+            caller: self.record.caller.clone(),
+            dialect: self.record.dialect,
+            method: self.record.method.clone(),
+            path: self.record.path.clone(),
+            model: self.record.ask.model.clone(),
+            provider: self.record.provider.clone(),
+        })));
+    }
+
+    /// A connection to the provider is in hand; `waited` of that was not our work.
+    pub(super) fn connected(&mut self, waited: Duration) {
+        self.record.times.connected_us = Some(self.elapsed_us());
+        self.waited += waited;
+    }
+
+    /// Time that was the client's and not ours.
+    pub(super) fn waited(&mut self, waited: Duration) {
+        self.waited += waited;
+    }
+
+    /// An attempt ended with a fault.
+    pub(super) fn attempt_failed(&mut self, provider: &str, fault: &Fault) {
+        let fault = Some(format!("{}: {}", fault.word(), fault.cause));
+        self.record.attempts.push(Attempt { provider: provider.to_owned(), status: None, fault });
+    }
+
+    /// Body bytes the provider's socket has taken so far.
+    pub(super) fn request_sent(&mut self, bytes: usize) {
+        self.record.bytes.request_sent = bytes as u64;
+        if self.record.times.own_us == 0 {
+            let own = clock::now().since(self.began).saturating_sub(self.waited);
+            self.record.times.own_us = u64::try_from(own.as_micros()).unwrap_or(u64::MAX).max(1);
+        }
+    }
+
+    /// The final response head has come.
+    pub(super) fn first_byte(&mut self, response: &Response) {
+        self.record.times.first_byte_us = Some(self.elapsed_us());
+        let status = response.head.status;
+        let provider = self.record.provider.clone();
+        self.record.attempts.push(Attempt { provider, status: Some(status), fault: None });
+        if let Some(route) = &self.route {
+            let meter = Meter::new(route.dialect, route.endpoint, status, &response.head.fields);
+            self.meter = Some(Box::new(meter));
+        }
+        self.hash_out = Some(Box::new(Xxh3::new()));
+    }
+
+    /// The response head as it will stand in the record.
+    pub(super) fn response_head(&mut self, response: Response) {
+        self.record.status = response.head.status;
+        self.record.response_headers = heads::redacted(&response.head.fields);
+    }
+
+    /// Content that came from the provider. Read and kept only now, after it was sent on.
+    pub(super) fn received(&mut self, core: &Core, data: &[u8]) {
+        self.record.bytes.response_received += data.len() as u64;
+        if let Some(meter) = &mut self.meter {
+            meter.feed(data);
+        }
+        if self.part.len() + data.len() > PART_BYTES {
+            self.send_part(core);
+        }
+        self.part.extend_from_slice(data);
+    }
+
+    /// Content that the client's socket has taken.
+    pub(super) fn delivered(&mut self, data: &[u8]) {
+        self.record.bytes.response_sent += data.len() as u64;
+        if let Some(hash) = &mut self.hash_out {
+            hash.update(data);
+        }
+    }
+
+    /// Time spent waiting for the client to take bytes.
+    pub(super) fn blocked(&mut self, waited: Duration) {
+        self.record.times.blocked_us += u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+    }
+
+    /// The request body, once no retry can need it any more.
+    pub(super) fn capture_request(&mut self, core: &Core, body: Vec<u8>) {
+        self.record.bytes.request_received = body.len() as u64;
+        core.stats.add(Count::BytesFromClients, body.len() as u64);
+        if body.is_empty() {
+            return;
+        }
+        self.record.request_hash = format!("{:016x}", xxh3_64(&body));
+        self.keep(core, BodyKind::Request, body);
+    }
+
+    fn send_part(&mut self, core: &Core) {
+        let part = std::mem::take(&mut self.part);
+        if !part.is_empty() {
+            self.keep(core, BodyKind::Response, part);
+        }
+    }
+
+    fn keep(&mut self, core: &Core, kind: BodyKind, bytes: Vec<u8>) {
+        // Once a piece is missing the rest would only look like the whole.
+        if self.record.capture == CaptureState::Shed {
+            return;
+        }
+        let part = CapturePart { id: self.record.id, kind, bytes: Bytes::from(bytes) };
+        self.record.capture = if core.capture(part) { CaptureState::Full } else { CaptureState::Shed };
+    }
+
+    /// What went wrong.
+    pub(super) fn failed(&mut self, fault: &Fault) {
+        if self.record.status == 0 {
+            self.record.status = reply::status(fault);
+        }
+        self.record.outcome = outcome_of(fault);
+        self.record.fault = Some(FaultNote {
+            side: fault.side().name().to_owned(),
+            kind: fault.word().to_owned(),
+            cause: if fault.cause.is_empty() { fault.to_string() } else { fault.cause.clone() },
+        });
+    }
+
+    /// The end, whatever happened: one record.
+    pub(super) fn close(mut self, core: &Core) {
+        self.send_part(core);
+        if let Some(meter) = self.meter.take() {
+            self.record.reading = meter.finish();
+        }
+        if let Some(hash) = self.hash_out.take().filter(|_| self.record.bytes.response_sent > 0) {
+            self.record.response_hash = format!("{:016x}", hash.digest());
+        }
+        if self.record.fault.is_none() {
+            self.record.outcome = self.outcome();
+        }
+        self.record.times.last_byte_us = self.elapsed_us();
+        self.count(core);
+        core.note_close(Note::Close(self.record), self.reservation);
+    }
+
+    fn outcome(&self) -> Outcome {
+        let reading = &self.record.reading;
+        if self.record.status >= 400 || reading.error.is_some() {
+            return Outcome::ProviderError;
+        }
+        // Several vendors end a good stream without a marker; a stop reason is then the sign that it was whole.
+        let cut = reading.stream
+            && !reading.complete
+            && reading.stop_reason.is_none()
+            && reading.not_metered.is_none();
+        if cut { Outcome::Truncated } else { Outcome::Ok }
+    }
+
+    fn count(&self, core: &Core) {
+        let (stats, record) = (&core.stats, &self.record);
+        stats.sub(Count::ExchangesOpen, 1);
+        stats.add(
+            match record.outcome {
+                Outcome::Ok => Count::ExchangesOk,
+                Outcome::Refused => Count::ExchangesRefused,
+                Outcome::ProviderError => Count::ExchangesProviderError,
+                Outcome::ClientGone => Count::ExchangesClientGone,
+                Outcome::Truncated => Count::ExchangesTruncated,
+                Outcome::GatewayFault | Outcome::GatewayLost => Count::ExchangesGatewayFault,
+            },
+            1,
+        );
+        stats.add(Count::BytesToClients, record.bytes.response_sent);
+        stats.add(Count::ToolCalls, record.reading.tool_uses.len() as u64);
+        let usage = &record.reading.usage;
+        for (count, tokens) in [
+            (Count::InputTokens, usage.input_tokens),
+            (Count::OutputTokens, usage.output_tokens),
+            (Count::CacheReadTokens, usage.cache_read_tokens),
+            (Count::CacheWriteTokens, usage.cache_write_tokens),
+            (Count::ReasoningTokens, usage.reasoning_tokens),
+        ] {
+            stats.add(count, tokens.unwrap_or(0));
+        }
+        if record.outcome == Outcome::Ok && usage.is_unknown() {
+            stats.add(Count::UsageUnknown, 1);
+        }
+        if record.reading.not_metered.is_some() {
+            stats.add(Count::MeterGaveUp, 1);
+        }
+        if record.times.own_us > 0 {
+            stats.own.note(Duration::from_micros(record.times.own_us));
+        }
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        u64::try_from(clock::now().since(self.began).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+fn outcome_of(fault: &Fault) -> Outcome {
+    match (&fault.kind, fault.side()) {
+        (Kind::ClientGone | Kind::ClientStalled, _) => Outcome::ClientGone,
+        (Kind::Truncated | Kind::IdleTimeout, _) => Outcome::Truncated,
+        (Kind::NoAnswer | Kind::BadAnswer, _) => Outcome::ProviderError,
+        (Kind::Busy, _) | (_, Side::Client | Side::Rule) => Outcome::Refused,
+        _ => Outcome::GatewayFault,
+    }
+}

@@ -1,0 +1,548 @@
+//! The only duplex loop: request up, response down, each block forwarded with one write, as it came.
+//!
+//! ```text
+//!             ┌────────────── early answer ──────────────┐
+//!             │                                          ▼
+//!   Upload ── all sent ──▶ Head ── final head ──▶ Body ── framing ends ──▶ done
+//!     │                     │                      │
+//!     ├─ refused, lost ─────┼──── no byte out ─────┼──▶ Fault: answered in the caller's dialect (or tried again)
+//!     │                     │                      │
+//!     └─ client gone ───────┴──────────────────────┴──▶ Fault: the lease is dropped, which cancels upstream
+//!                                                  └──▶ Truncated, IdleTimeout: the client's connection is cut
+//! ```
+//!
+//! Only the framing scan runs before a block is sent; events are read after it. The next block is read from the
+//! provider when the client has taken this one: that is the back-pressure. While the client is awaited or the provider
+//! is silent no buffer is held.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::conn::{After, Conn};
+use super::core::{Core, SCRATCH_BYTES};
+use super::fault::{Fault, Kind};
+use super::heads::{self, Shape, Towards, Upload};
+use super::request::{Body, Sending};
+use super::upstream::Lease;
+use crate::base::clock;
+use crate::policy::decide::Hop;
+use crate::policy::snapshot::Provider;
+use crate::wire::h1::{Framing, HeadLimits, HeadScan, Response, parse_response};
+use crate::wire::head::Version;
+
+/// Largest block taken for a client that has been slow: what it did not take is held in memory until it does.
+const SLOW_BLOCK_BYTES: usize = 16 * 1024;
+/// An exchange that has no answer after this is told to the writer as open. Within a batch of the writer's.
+const LASTS_AFTER: Duration = Duration::from_millis(50);
+/// Bodies up to this go out in one piece with their head: cheaper than a gathering write.
+const JOINED_BODY_BYTES: usize = 16 * 1024;
+/// Informational responses a provider may send before the final one.
+const INFORMATIONAL_MAX: u32 = 16;
+
+/// How a relay ended before its end.
+pub(super) enum Broken {
+    /// The pooled connection was dead and no byte of an answer came: the same request may go over a new one.
+    Stale(Fault),
+    /// Anything else.
+    Fault(Fault),
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Self {
+        Broken::Fault(fault)
+    }
+}
+
+/// One request and its response over one lease.
+pub(super) struct Relay<'a, 's> {
+    pub(super) core: &'a Core,
+    pub(super) conn: &'a mut Conn,
+    pub(super) sending: &'a mut Sending<'s>,
+    pub(super) lease: Lease,
+}
+
+impl Relay<'_, '_> {
+    /// Carry the exchange to its end. `Ok` says what becomes of the client's connection.
+    pub(super) async fn run(mut self, provider: &Provider, hop: Option<&Hop>) -> Result<After, Broken> {
+        self.upload(provider, hop).await?;
+        let (response, rest) = self.response_head().await?;
+        self.sending.account.first_byte(&response);
+        self.capture_request();
+        self.respond(response, rest).await.map_err(Broken::Fault)
+    }
+
+    /// Send head and body; ends early when the provider answers early.
+    async fn upload(&mut self, provider: &Provider, hop: Option<&Hop>) -> Result<(), Broken> {
+        let form = self.form();
+        let mut head = Vec::with_capacity(2048);
+        let added = hop.map_or(&[][..], |hop| &hop.add_headers);
+        heads::write_request(&mut head, self.sending.request, provider, added, form);
+        let mut out = Outgoing::new(form, head);
+        out.join_small(self.sending.body);
+        loop {
+            out.fill(self.sending.body);
+            let pushed = self.push(&mut out);
+            self.sending.account.request_sent(out.body_sent);
+            let blocked = match pushed {
+                Ok(()) if out.is_done(self.sending.body) => return Ok(()),
+                Ok(()) => false,
+                Err(why) if why.kind() == ErrorKind::WouldBlock => true,
+                // A provider may answer and close before it has read everything; what it said decides, not the write.
+                Err(_) => return Ok(()),
+            };
+            self.conn.limit.set_after(self.core.limits().body_idle);
+            match self.wait_upload(blocked).await {
+                Event::Writable => {}
+                Event::FromClient => self.more_body()?,
+                Event::FromProvider => return Ok(()),
+                Event::Late if blocked => return Err(Fault::new(Kind::FirstByteTimeout).into()),
+                Event::Late => return Err(Fault::new(Kind::BodyTimeout).into()),
+            }
+        }
+    }
+
+    fn form(&self) -> Upload {
+        let length = self.sending.body.renamed_length().or(self.sending.request.length);
+        match (length, &self.sending.request.framing) {
+            (Some(length), _) => Upload::Length(length),
+            (None, Framing::Chunked(_)) if self.sending.body.is_done() => {
+                Upload::Length(self.sending.body.bytes.len() as u64)
+            }
+            (None, Framing::Chunked(_)) => Upload::Chunked,
+            (None, _) => Upload::None,
+        }
+    }
+
+    /// Send what can be sent; `WouldBlock` when the provider takes no more for now.
+    fn push(&mut self, out: &mut Outgoing) -> io::Result<()> {
+        loop {
+            let (first, second) = out.pending(self.sending.body);
+            if first.is_empty() && second.is_empty() {
+                return Ok(());
+            }
+            let n = self.lease.transport.try_write(first, second)?;
+            out.advance(n);
+        }
+    }
+
+    async fn wait_upload(&mut self, blocked: bool) -> Event {
+        poll_fn(|cx| {
+            if blocked && self.lease.transport.poll_writable(cx).is_ready() {
+                return Poll::Ready(Event::Writable);
+            }
+            if !self.sending.body.is_done() && self.conn.socket.poll_readable(cx).is_ready() {
+                return Poll::Ready(Event::FromClient);
+            }
+            if self.lease.transport.poll_readable(cx).is_ready() {
+                return Poll::Ready(Event::FromProvider);
+            }
+            self.conn.limit.poll(cx).map(|()| Event::Late)
+        })
+        .await
+    }
+
+    /// Take more of the request; at its end the reader judges the whole, before the last byte is let go.
+    fn more_body(&mut self) -> Result<(), Fault> {
+        if !self.sending.body.take(self.core, self.conn)? {
+            return Ok(());
+        }
+        if self.sending.body.is_done() {
+            self.sending.judge_whole(self.core, self.conn)?;
+        } else if let Some(reader) = &mut self.sending.reader {
+            reader.advance(&self.sending.body.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Once no retry can need it, the request body leaves for the writer.
+    fn capture_request(&mut self) {
+        if self.sending.body.is_done() {
+            self.sending.account.capture_request(self.core, self.sending.body.release());
+        }
+    }
+
+    /// The final response head, and what of the body came with it.
+    async fn response_head(&mut self) -> Result<(Response, Vec<u8>), Broken> {
+        let limits = HeadLimits::default();
+        // The first wait is short: whoever waits longer is told to the writer, and then waits on.
+        let mut patience = self.core.limits().first_byte.checked_sub(LASTS_AFTER);
+        self.conn.limit.set_after(self.core.limits().first_byte.min(LASTS_AFTER));
+        let mut bytes: Vec<u8> = Vec::new();
+        for _ in 0..INFORMATIONAL_MAX {
+            let mut scan = HeadScan::default();
+            let end = loop {
+                if let Some(end) = scan.end(&bytes, &limits).map_err(bad_answer)? {
+                    break end;
+                }
+                self.read_head(&mut bytes, &mut patience).await?;
+            };
+            let rest = bytes.split_off(end);
+            let response =
+                parse_response(&bytes, &self.sending.request.head.method, &limits).map_err(bad_answer)?;
+            match response.head.status {
+                101 => return Err(Fault::because(Kind::BadAnswer, "101 without being asked").into()),
+                100..=199 => self.pass_informational(&response).await?,
+                _ => return Ok((response, rest)),
+            }
+            bytes = rest;
+        }
+        Err(Fault::because(Kind::BadAnswer, "too many informational responses").into())
+    }
+
+    async fn read_head(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        patience: &mut Option<Duration>,
+    ) -> Result<(), Broken> {
+        loop {
+            match self.wait_response().await {
+                Event::FromProvider => {}
+                Event::FromClient => return Err(gone("while the provider was thinking").into()),
+                Event::Writable | Event::Late => {
+                    let Some(rest) = patience.take() else {
+                        return Err(Fault::new(Kind::FirstByteTimeout).into());
+                    };
+                    self.sending.account.lasts(self.core);
+                    self.conn.limit.set_after(rest);
+                    continue;
+                }
+            }
+            let mut scratch = self.core.scratch();
+            match self.lease.transport.try_read(&mut scratch.block) {
+                Ok(0) => return Err(self.no_answer(bytes, "closed")),
+                Ok(n) => {
+                    bytes.extend_from_slice(&scratch.block[..n]);
+                    return Ok(());
+                }
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {}
+                Err(why) => return Err(self.no_answer(bytes, &why.to_string())),
+            }
+        }
+    }
+
+    /// An informational response goes on to clients that can understand it; 100 has been answered by us.
+    async fn pass_informational(&mut self, response: &Response) -> Result<(), Fault> {
+        if response.head.status == 100 || self.sending.request.head.version == Version::Http10 {
+            return Ok(());
+        }
+        let mut head = Vec::new();
+        heads::write_informational(&mut head, response);
+        self.conn.send(&head, self.core.limits().idle).await
+    }
+
+    /// Pass head and body to the client.
+    async fn respond(mut self, response: Response, rest: Vec<u8>) -> Result<After, Fault> {
+        let mut down = Down::new(&self, &response);
+        self.sending.account.ends_by_close = down.towards.shape == Shape::Unwrapped;
+        let mut head = Vec::with_capacity(1024);
+        heads::write_response(&mut head, &response, &down.towards);
+        self.sending.account.response_head(response);
+        self.sending.account.head_sent = true;
+        let idle = self.core.limits().idle;
+        self.first_block(&mut down, head, &rest).await?;
+        drop(rest);
+        if !down.done {
+            self.sending.account.lasts(self.core);
+        }
+        self.conn.limit.set_after(idle);
+        let mut drained = true;
+        while !down.done {
+            if drained {
+                self.wait_more().await?;
+            }
+            drained = true;
+            match self.read_block(&mut down) {
+                Ok(0) => self.end_of_connection(&mut down).await?,
+                Ok(n) => {
+                    // A short read of a plain socket took all there was: asking again would only cost a call.
+                    drained = n < down.block_bytes_max && self.lease.transport.short_read_is_all();
+                    self.flush(&mut down).await?;
+                    self.conn.limit.set_after(idle);
+                }
+                Err(Stop::Empty) => {}
+                Err(Stop::Fault(fault)) => return Err(fault),
+            }
+        }
+        Ok(self.finish(down))
+    }
+
+    async fn wait_more(&mut self) -> Result<(), Fault> {
+        match self.wait_response().await {
+            Event::FromProvider => Ok(()),
+            Event::FromClient => Err(gone("while its answer was under way")),
+            Event::Writable | Event::Late => Err(Fault::new(Kind::IdleTimeout)),
+        }
+    }
+
+    /// The head goes out together with what is already there of the body.
+    async fn first_block(&mut self, down: &mut Down, head: Vec<u8>, rest: &[u8]) -> Result<(), Fault> {
+        let mut ranges = Vec::new();
+        let scan = down.framing.scan(rest, &mut ranges).map_err(truncated)?;
+        (down.done, down.left_over) = (scan.done, scan.used < rest.len());
+        let mut out = head;
+        down.shape(rest, scan.used, &ranges, &mut out);
+        self.conn.send(&out, self.core.limits().idle).await?;
+        for range in ranges {
+            self.sending.account.received(self.core, &rest[range.clone()]);
+            self.sending.account.delivered(&rest[range]);
+        }
+        Ok(())
+    }
+
+    /// Read one block, send it, then read what it says. What the client did not take stays in `down.unsent`.
+    fn read_block(&mut self, down: &mut Down) -> Result<usize, Stop> {
+        let mut scratch = self.core.scratch();
+        let scratch = &mut *scratch;
+        let block = &mut scratch.block[..down.block_bytes_max];
+        let n = match self.lease.transport.try_read(block) {
+            Ok(n) => n,
+            Err(why) if why.kind() == ErrorKind::WouldBlock => return Err(Stop::Empty),
+            Err(why) => return Err(Stop::Fault(Fault::because(Kind::Truncated, why))),
+        };
+        let block = &block[..n];
+        scratch.ranges.clear();
+        let scan =
+            down.framing.scan(block, &mut scratch.ranges).map_err(|why| Stop::Fault(truncated(why)))?;
+        (down.done, down.left_over) = (scan.done, scan.used < n);
+        let sent = if down.towards.shape == Shape::Verbatim {
+            self.send_now(&block[..scan.used], down)?
+        } else {
+            let mut out = Vec::with_capacity(n + 64);
+            down.shape(block, scan.used, &scratch.ranges, &mut out);
+            // Reshaped bytes have no place in the block: the block counts as delivered when all of them are.
+            if self.send_now(&out, down)? == out.len() { n } else { 0 }
+        };
+        for range in &scratch.ranges {
+            self.sending.account.received(self.core, &block[range.clone()]);
+            let taken = range.start..range.end.min(sent.max(range.start));
+            self.sending.account.delivered(&block[taken.clone()]);
+            down.undelivered.extend_from_slice(&block[taken.end..range.end]);
+        }
+        Ok(n)
+    }
+
+    fn send_now(&mut self, bytes: &[u8], down: &mut Down) -> Result<usize, Stop> {
+        let sent = match self.conn.socket.try_write(bytes) {
+            Ok(n) => n,
+            Err(why) if why.kind() == ErrorKind::WouldBlock => 0,
+            Err(why) => return Err(Stop::Fault(Fault::because(Kind::ClientGone, why))),
+        };
+        if sent < bytes.len() {
+            down.keep_unsent(&bytes[sent..]);
+        }
+        Ok(sent)
+    }
+
+    /// Wait until the client has taken what is left of the last block.
+    async fn flush(&mut self, down: &mut Down) -> Result<(), Fault> {
+        if down.unsent.is_empty() {
+            return Ok(());
+        }
+        let unsent = std::mem::take(&mut down.unsent);
+        let since = clock::now();
+        let sent = self.conn.send(&unsent, self.core.limits().idle).await;
+        self.sending.account.blocked(clock::now().since(since));
+        let undelivered = std::mem::take(&mut down.undelivered);
+        sent.map(|()| self.sending.account.delivered(&undelivered))
+    }
+
+    /// The provider closed: the proper end of a close-delimited body, too early for any other.
+    async fn end_of_connection(&mut self, down: &mut Down) -> Result<(), Fault> {
+        if !down.framing.may_end_here() {
+            return Err(Fault::because(Kind::Truncated, "the provider closed within the body"));
+        }
+        down.done = true;
+        if down.towards.shape == Shape::Wrapped {
+            self.conn.send(b"0\r\n\r\n", self.core.limits().idle).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_response(&mut self) -> Event {
+        poll_fn(|cx| {
+            if self.lease.transport.poll_readable(cx).is_ready() {
+                return Poll::Ready(Event::FromProvider);
+            }
+            // An unfinished upload has its own reader of the client's bytes; it is not resumed after an early answer.
+            if self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
+                return Poll::Ready(Event::FromClient);
+            }
+            self.conn.limit.poll(cx).map(|()| Event::Late)
+        })
+        .await
+    }
+
+    /// The response is complete: the connection goes back to the pool if nothing is left on it.
+    fn finish(self, down: Down) -> After {
+        let complete = self.sending.body.is_done();
+        if down.reusable && complete && !down.left_over {
+            self.lease.give_back(self.core);
+        }
+        match (complete, down.towards.keep_alive) {
+            (true, true) => After::KeepAlive,
+            (true, false) => After::Close,
+            (false, _) => After::Linger,
+        }
+    }
+
+    fn no_answer(&self, so_far: &[u8], why: &str) -> Broken {
+        let cause = format!("{why} after {} bytes of a response head", so_far.len());
+        let fault = Fault::because(Kind::NoAnswer, cause);
+        if self.lease.reused && so_far.is_empty() { Broken::Stale(fault) } else { Broken::Fault(fault) }
+    }
+}
+
+enum Event {
+    Writable,
+    FromClient,
+    FromProvider,
+    Late,
+}
+
+enum Stop {
+    Empty,
+    Fault(Fault),
+}
+
+fn bad_answer(why: impl std::fmt::Display) -> Fault {
+    Fault::because(Kind::BadAnswer, why)
+}
+
+fn truncated(why: impl std::fmt::Display) -> Fault {
+    Fault::because(Kind::Truncated, why)
+}
+
+fn gone(when: &str) -> Fault {
+    Fault::because(Kind::ClientGone, when)
+}
+
+/// The request on its way out: head, then body by length or in our own chunks.
+struct Outgoing {
+    form: Upload,
+    /// Head, and with [`Upload::Chunked`] everything framed so far.
+    framed: Vec<u8>,
+    framed_sent: usize,
+    /// Body bytes sent, or framed in chunks.
+    body_sent: usize,
+    ended: bool,
+}
+
+impl Outgoing {
+    fn new(form: Upload, head: Vec<u8>) -> Self {
+        Self { form, framed: head, framed_sent: 0, body_sent: 0, ended: false }
+    }
+
+    /// A small complete body goes behind its head, in the same piece.
+    fn join_small(&mut self, body: &Body) {
+        if matches!(self.form, Upload::Length(_))
+            && body.is_done()
+            && body.sendable().len() <= JOINED_BODY_BYTES
+        {
+            self.framed.extend_from_slice(body.sendable());
+            self.body_sent = body.sendable().len();
+        }
+    }
+
+    /// Frame what has newly come, where we frame.
+    fn fill(&mut self, body: &Body) {
+        if self.form != Upload::Chunked || self.ended {
+            return;
+        }
+        if self.framed_sent == self.framed.len() {
+            self.framed.clear();
+            self.framed_sent = 0;
+        }
+        let fresh = &body.sendable()[self.body_sent..];
+        write_chunk(&mut self.framed, fresh);
+        self.body_sent += fresh.len();
+        if body.is_done() {
+            self.framed.extend_from_slice(b"0\r\n\r\n");
+            self.ended = true;
+        }
+    }
+
+    fn pending<'b>(&'b self, body: &'b Body) -> (&'b [u8], &'b [u8]) {
+        let framed = &self.framed[self.framed_sent..];
+        match self.form {
+            Upload::Length(_) => (framed, &body.sendable()[self.body_sent..]),
+            Upload::None | Upload::Chunked => (framed, &[]),
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        let of_framed = n.min(self.framed.len() - self.framed_sent);
+        self.framed_sent += of_framed;
+        self.body_sent += n - of_framed;
+    }
+
+    fn is_done(&self, body: &Body) -> bool {
+        let (framed, rest) = self.pending(body);
+        framed.is_empty() && rest.is_empty() && body.is_done() && (self.form != Upload::Chunked || self.ended)
+    }
+}
+
+fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if data.is_empty() {
+        return;
+    }
+    out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The response on its way down.
+struct Down {
+    framing: Framing,
+    towards: Towards,
+    reusable: bool,
+    done: bool,
+    left_over: bool,
+    /// Bytes that the client has not taken yet, and the content among them.
+    unsent: Vec<u8>,
+    undelivered: Vec<u8>,
+    block_bytes_max: usize,
+}
+
+impl Down {
+    fn new(relay: &Relay<'_, '_>, response: &Response) -> Self {
+        let version = relay.sending.request.head.version;
+        let shape = match (&response.framing, version) {
+            (Framing::UntilClose, Version::Http11) => Shape::Wrapped,
+            (Framing::UntilClose | Framing::Chunked(_), Version::Http10) => Shape::Unwrapped,
+            _ => Shape::Verbatim,
+        };
+        let chunked = shape == Shape::Wrapped
+            || shape == Shape::Verbatim && matches!(response.framing, Framing::Chunked(_));
+        let keep_alive = relay.sending.request.keep_alive
+            && relay.sending.body.is_done()
+            && shape != Shape::Unwrapped
+            && !relay.core.is_draining();
+        Self {
+            framing: response.framing.clone(),
+            towards: Towards { id: relay.sending.account.id(), version, shape, chunked, keep_alive },
+            reusable: response.reusable,
+            done: false,
+            left_over: false,
+            unsent: Vec::new(),
+            undelivered: Vec::new(),
+            block_bytes_max: SCRATCH_BYTES,
+        }
+    }
+
+    /// Write a block in the client's framing.
+    fn shape(&self, block: &[u8], used: usize, data: &[Range<usize>], out: &mut Vec<u8>) {
+        match self.towards.shape {
+            Shape::Verbatim => out.extend_from_slice(&block[..used]),
+            Shape::Wrapped => data.iter().for_each(|range| write_chunk(out, &block[range.clone()])),
+            Shape::Unwrapped => data.iter().for_each(|range| out.extend_from_slice(&block[range.clone()])),
+        }
+    }
+
+    fn keep_unsent(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+        self.block_bytes_max = self.block_bytes_max.min(SLOW_BLOCK_BYTES);
+    }
+}

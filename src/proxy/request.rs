@@ -1,0 +1,230 @@
+//! The request body: held as it arrives, to a bound, and read for its model meanwhile.
+//!
+//! The regime is *peek*: bytes go up as soon as the model is known and policy has agreed, but the last byte is
+//! withheld until the whole body has been read, so that what was judged is what is sent.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::account::Account;
+use super::conn::Conn;
+use super::core::Core;
+use super::fault::{Fault, Kind};
+use crate::llm::ask::AskReader;
+use crate::llm::dialect::paths::Route;
+use crate::policy::decide::{Hop, Verdict, Wants};
+use crate::wire::h1::{Framing, Request};
+
+/// First allocation for a body of declared length: enough for most, not so much that a declaration alone costs us.
+const FIRST_BYTES_MAX: usize = 512 * 1024;
+const GROW_BYTES_MIN: usize = 64 * 1024;
+
+/// A request body, all of it that has come.
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
+    framing: Framing,
+    bytes_max: u64,
+    held: Held,
+    /// The body with its model renamed, where a provider knows it by another name.
+    renamed: Option<Vec<u8>>,
+}
+
+impl Body {
+    /// Begin with what was read along with the head.
+    pub(super) fn begin(core: &Core, conn: &mut Conn, request: &Request) -> Result<Self, Fault> {
+        let bytes_max = core.limits().body_bytes_max;
+        if request.length.is_some_and(|length| length > bytes_max) {
+            return Err(Fault::new(Kind::BodyTooLarge(bytes_max)));
+        }
+        let held = Held::new(core.held.clone());
+        let mut body =
+            Self { bytes: Vec::new(), framing: request.framing.clone(), bytes_max, held, renamed: None };
+        let early = std::mem::take(&mut conn.ahead);
+        if let Framing::Length(length) = body.framing {
+            let first = usize::try_from(length).unwrap_or(usize::MAX).min(FIRST_BYTES_MAX);
+            body.held.grow_to(first)?;
+            body.bytes = core.buffer(first);
+        }
+        conn.ahead = body.accept(&early)?;
+        Ok(body)
+    }
+
+    /// Whether the client has sent all of it.
+    pub(super) fn is_done(&self) -> bool {
+        self.framing.is_done()
+    }
+
+    /// Bytes that may be sent to the provider now.
+    pub(super) fn sendable(&self) -> &[u8] {
+        if let Some(renamed) = &self.renamed {
+            return renamed;
+        }
+        let withheld = usize::from(!self.is_done());
+        &self.bytes[..self.bytes.len().saturating_sub(withheld)]
+    }
+
+    /// The length of what is sent, where it is no longer what the client declared.
+    pub(super) fn renamed_length(&self) -> Option<u64> {
+        self.renamed.as_ref().map(|renamed| renamed.len() as u64)
+    }
+
+    /// Wait for more, and take it.
+    pub(super) async fn more(&mut self, core: &Core, conn: &mut Conn) -> Result<(), Fault> {
+        conn.limit.set_after(core.limits().body_idle);
+        loop {
+            if self.take(core, conn)? {
+                return Ok(());
+            }
+            let late = poll_fn(|cx| match conn.socket.poll_readable(cx) {
+                Poll::Ready(_) => Poll::Ready(false),
+                Poll::Pending => conn.limit.poll(cx).map(|()| true),
+            });
+            if late.await {
+                return Err(Fault::new(Kind::BodyTimeout));
+            }
+        }
+    }
+
+    /// Take what has arrived without waiting; false when nothing has.
+    pub(super) fn take(&mut self, core: &Core, conn: &mut Conn) -> Result<bool, Fault> {
+        let read = match &mut self.framing {
+            // Straight into place: no copy, and never past the declared end.
+            Framing::Length(left) => {
+                let spare = self.bytes.capacity() - self.bytes.len();
+                if spare == 0 {
+                    let room = usize::try_from(*left).unwrap_or(usize::MAX);
+                    let more = room.min(self.bytes.len().max(GROW_BYTES_MIN));
+                    self.held.grow_to(self.bytes.len() + more)?;
+                    self.bytes.reserve_exact(more);
+                }
+                let read = conn.socket.try_read_behind(&mut self.bytes);
+                if let Ok(n) = read {
+                    let over = (n as u64).saturating_sub(*left);
+                    *left -= n as u64 - over;
+                    conn.ahead.extend(self.bytes.drain(self.bytes.len() - over as usize..));
+                }
+                read
+            }
+            _ => {
+                let mut scratch = core.scratch();
+                let read = conn.socket.try_read(&mut scratch.block);
+                if let Ok(n) = read {
+                    conn.ahead = self.accept(&scratch.block[..n])?;
+                }
+                read
+            }
+        };
+        match read {
+            Ok(0) => Err(Fault::because(Kind::ClientGone, "closed within its request body")),
+            Ok(_) => Ok(true),
+            Err(why) if why.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(why) => Err(Fault::because(Kind::ClientGone, why)),
+        }
+    }
+
+    /// Take content out of a block of wire bytes; what lies behind the body's end is returned.
+    fn accept(&mut self, block: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut ranges = Vec::new();
+        let scan = self.framing.scan(block, &mut ranges)?;
+        let more: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+        if (self.bytes.len() + more) as u64 > self.bytes_max {
+            return Err(Fault::new(Kind::BodyTooLarge(self.bytes_max)));
+        }
+        self.held.grow_to(self.bytes.len() + more)?;
+        for range in ranges {
+            self.bytes.extend_from_slice(&block[range]);
+        }
+        Ok(block[scan.used..].to_vec())
+    }
+
+    /// The bytes, for the capture; the core's budget is given back.
+    pub(super) fn release(&mut self) -> Vec<u8> {
+        self.held.grow_to(0).ok();
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+/// A request on its way to a provider: what every attempt needs.
+pub(super) struct Sending<'a> {
+    pub(super) request: &'a Request,
+    pub(super) route: &'a Route,
+    pub(super) body: &'a mut Body,
+    /// Reads the request while it still arrives; taken once the body is complete.
+    pub(super) reader: Option<AskReader>,
+    /// Where the body names its model.
+    pub(super) model_span: Option<Range<usize>>,
+    pub(super) account: &'a mut Account,
+}
+
+impl Sending<'_> {
+    /// The body is complete: the whole of it is judged before its last byte is let go.
+    pub(super) fn judge_whole(&mut self, core: &Core, conn: &Conn) -> Result<(), Fault> {
+        let Some(reader) = self.reader.take() else { return Ok(()) };
+        let ask = reader.finish(&self.body.bytes)?;
+        let early = self.account.ask().model == ask.model;
+        debug_assert!(early, "the model that was judged is the model of the whole");
+        if !ask.other_models.is_empty() {
+            let wants =
+                Wants { dialect: self.route.dialect, model: ask.model.as_deref(), others: &ask.other_models };
+            if let Verdict::Deny(why) = core.decide(conn.principal.as_ref(), wants) {
+                return Err(why.into());
+            }
+        }
+        self.account.asked(ask);
+        self.account.request_complete = true;
+        Ok(())
+    }
+
+    /// Put the provider's own name for the model into the body: exactly that JSON string, and the record says so.
+    pub(super) async fn rename(
+        &mut self,
+        core: &Core,
+        conn: &mut Conn,
+        hop: Option<&Hop>,
+    ) -> Result<(), Fault> {
+        self.body.renamed = None;
+        let Some(name) = hop.and_then(|hop| hop.model.as_deref()) else { return Ok(()) };
+        while !self.body.is_done() {
+            self.body.more(core, conn).await?;
+        }
+        self.judge_whole(core, conn)?;
+        let Some(span) = self.model_span.clone() else {
+            return Err(Fault::because(Kind::Coding, "the model of a coded body cannot be renamed"));
+        };
+        let text = serde_json::Value::from(name).to_string();
+        let body = &self.body.bytes;
+        self.body.renamed = Some([&body[..span.start], text.as_bytes(), &body[span.end..]].concat());
+        self.account.altered("model");
+        Ok(())
+    }
+}
+
+/// A body's share of the core's budget for held bodies: past it, 503 with Retry-After.
+struct Held {
+    budget: Rc<Cell<usize>>,
+    mine: usize,
+}
+
+impl Held {
+    fn new(budget: Rc<Cell<usize>>) -> Self {
+        Self { budget, mine: 0 }
+    }
+
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Fault> {
+        let free = self.budget.get() + self.mine;
+        let Some(left) = free.checked_sub(bytes) else { return Err(Fault::new(Kind::Busy)) };
+        self.budget.set(left);
+        self.mine = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.set(self.budget.get() + self.mine);
+    }
+}

@@ -1,0 +1,202 @@
+//! A connection to a provider: plain TCP, or TLS over it. One face for both, driven by readiness.
+
+use std::io::{self, ErrorKind};
+use std::task::{Context, Poll};
+
+use rustls::pki_types::ServerName;
+
+use super::fault::{Fault, Kind};
+use super::io::Socket;
+use super::tls::{PlainState, Tls, TlsFault};
+use crate::policy::snapshot::Origin;
+use std::sync::Arc;
+
+/// Ciphertext taken at once: one TLS record of the largest size.
+const SEALED_BYTES: usize = 17 * 1024;
+
+/// A connection to a provider.
+pub(super) enum Transport {
+    /// Plain TCP.
+    Plain(Socket),
+    /// TLS.
+    Tls(Box<Sealed>),
+}
+
+/// A socket and the pump over it.
+pub(super) struct Sealed {
+    socket: Socket,
+    tls: Tls,
+    /// Plaintext on its way to the caller.
+    plain: Vec<u8>,
+    /// Whether the last read left more to be had without waiting.
+    more: bool,
+}
+
+impl Transport {
+    /// Speak TLS over a connected socket where the origin wants it.
+    pub(super) async fn open(
+        socket: Socket,
+        origin: &Origin,
+        config: &Arc<rustls::ClientConfig>,
+    ) -> Result<Self, Fault> {
+        if !origin.tls {
+            return Ok(Transport::Plain(socket));
+        }
+        let name = ServerName::try_from(origin.host.clone()).map_err(|why| Fault::because(Kind::Tls, why))?;
+        let tls = Tls::new(config.clone(), name).map_err(refused)?;
+        let mut sealed = Box::new(Sealed { socket, tls, plain: Vec::new(), more: false });
+        sealed.shake_hands().await?;
+        Ok(Transport::Tls(sealed))
+    }
+
+    /// Read what has arrived; `WouldBlock` when nothing has, 0 at a proper end, `UnexpectedEof` when TLS was cut short.
+    pub(super) fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(socket) => socket.try_read(into),
+            Transport::Tls(sealed) => sealed.try_read(into),
+        }
+    }
+
+    /// Whether a read that did not fill its buffer has taken all there was.
+    pub(super) fn short_read_is_all(&self) -> bool {
+        matches!(self, Transport::Plain(_))
+    }
+
+    /// Send what the connection takes now, of two pieces in one call.
+    pub(super) fn try_write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(socket) if second.is_empty() => socket.try_write(first),
+            Transport::Plain(socket) if first.is_empty() => socket.try_write(second),
+            Transport::Plain(socket) => socket.try_write_two(first, second),
+            Transport::Tls(sealed) => sealed.try_write(first, second),
+        }
+    }
+
+    /// Ready when a read may give something.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(socket) => socket.poll_readable(cx),
+            Transport::Tls(sealed) => sealed.poll_readable(cx),
+        }
+    }
+
+    /// Ready when a write may take something.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(socket) => socket.poll_writable(cx),
+            Transport::Tls(sealed) => sealed.socket.poll_writable(cx),
+        }
+    }
+
+    /// Whether an idle connection is still good. Session tickets that came meanwhile are taken in, not held against it.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        match self {
+            Transport::Plain(socket) => socket.is_quiet(),
+            Transport::Tls(sealed) => {
+                sealed.socket.is_quiet()
+                    || matches!(sealed.try_read(&mut [0]), Err(why) if why.kind() == ErrorKind::WouldBlock)
+            }
+        }
+    }
+}
+
+impl Sealed {
+    async fn shake_hands(&mut self) -> Result<(), Fault> {
+        let lost = |why: io::Error| Fault::because(Kind::Tls, why);
+        loop {
+            while !self.flush().map_err(lost)? {
+                self.socket.writable().await.map_err(lost)?;
+            }
+            if !self.tls.is_handshaking() {
+                return Ok(());
+            }
+            self.socket.readable().await.map_err(lost)?;
+            match self.take() {
+                Ok(true) => {}
+                Ok(false) => return Err(Fault::because(Kind::Tls, "closed within the handshake")),
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {}
+                Err(why) => {
+                    // The alert that says why is the provider's to see, too.
+                    let _ = self.flush();
+                    return Err(lost(why));
+                }
+            }
+        }
+    }
+
+    fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.plain.clear();
+            match self.tls.plaintext(&mut self.plain, into.len()).map_err(broken)? {
+                PlainState::Some(n) => {
+                    into[..n].copy_from_slice(&self.plain);
+                    self.plain = Vec::new();
+                    self.more = true;
+                    return Ok(n);
+                }
+                PlainState::CleanEnd => return Ok(0),
+                PlainState::Empty => self.more = false,
+            }
+            if !self.take()? {
+                self.tls.ciphertext_ended();
+            }
+            // Answers to what was read (handshake, key update) go out at once, or wait for `poll_readable`.
+            self.flush()?;
+        }
+    }
+
+    /// Take ciphertext in; false at the end of the socket.
+    fn take(&mut self) -> io::Result<bool> {
+        let mut block = [0u8; SEALED_BYTES];
+        let n = self.socket.try_read(&mut block)?;
+        self.tls.take_ciphertext(&block[..n]).map_err(broken)?;
+        Ok(n > 0)
+    }
+
+    fn try_write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        let mut taken = self.tls.send(first);
+        if taken == first.len() {
+            taken += self.tls.send(second);
+        }
+        self.flush()?;
+        if taken == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+    }
+
+    /// Send ciphertext; false when the socket takes no more for now.
+    fn flush(&mut self) -> io::Result<bool> {
+        loop {
+            let sealed = self.tls.ciphertext();
+            if sealed.is_empty() {
+                return Ok(true);
+            }
+            match self.socket.try_write(sealed) {
+                Ok(n) => self.tls.consumed(n),
+                Err(why) if why.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(why) => return Err(why),
+            }
+        }
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.more {
+            return Poll::Ready(Ok(()));
+        }
+        // What rustls still holds for the provider goes out while we wait for the answer.
+        while !self.tls.ciphertext().is_empty() && self.socket.poll_writable(cx).is_ready() {
+            if let Err(why) = self.flush() {
+                return Poll::Ready(Err(why));
+            }
+        }
+        self.socket.poll_readable(cx)
+    }
+}
+
+fn refused(why: TlsFault) -> Fault {
+    Fault::because(Kind::Tls, why)
+}
+
+fn broken(why: TlsFault) -> io::Error {
+    let kind =
+        if matches!(why, TlsFault::Truncated) { ErrorKind::UnexpectedEof } else { ErrorKind::InvalidData };
+    io::Error::new(kind, why.to_string())
+}

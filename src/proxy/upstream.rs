@@ -1,0 +1,159 @@
+//! The way to a provider: pool, connect, lease.
+//!
+//! ```text
+//!            lease                    give_back (clean end, nothing left over)
+//!   Pool ─────────────▶ Lease ───────────────────────────────────▶ Pool
+//!     │ quiet? else drop   │ anything else: dropped, hence closed
+//!     └── none ──▶ connect ┘
+//! ```
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::core::Core;
+use super::fault::{Fault, Kind};
+use super::io::{Socket, sleep, within};
+use super::transport::Transport;
+use crate::base::clock::{self, Moment};
+use crate::base::stats::Count;
+use crate::policy::snapshot::Origin;
+
+/// Idle connections kept per origin and core, and how long. Providers close after 60 to 100 s; ours go first.
+const IDLE_MAX: usize = 256;
+const IDLE_KEPT: Duration = Duration::from_secs(50);
+/// Head start of one address over the next (RFC 8305 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Idle connections of one core, by origin. Newest first out, so that the surplus ages and is swept.
+#[derive(Default)]
+pub(super) struct Pool(RefCell<HashMap<Origin, Vec<Idle>>>);
+
+struct Idle {
+    transport: Transport,
+    since: Moment,
+}
+
+impl Pool {
+    fn take(&self, origin: &Origin, core: &Core) -> Option<Transport> {
+        let mut pool = self.0.borrow_mut();
+        let idle = pool.get_mut(origin)?;
+        while let Some(mut found) = idle.pop() {
+            if found.transport.is_quiet() && clock::now().since(found.since) < IDLE_KEPT {
+                return Some(found.transport);
+            }
+            core.stats.add(Count::UpstreamStale, 1);
+        }
+        None
+    }
+
+    fn put(&self, origin: Origin, mut transport: Transport) {
+        if !transport.is_quiet() {
+            return;
+        }
+        let mut pool = self.0.borrow_mut();
+        let idle = pool.entry(origin).or_default();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { transport, since: clock::now() });
+        }
+    }
+
+    /// Close what has been idle for too long; called now and then by the core.
+    pub(super) fn sweep(&self, now: Moment) {
+        let mut pool = self.0.borrow_mut();
+        for idle in pool.values_mut() {
+            idle.retain(|one| now.since(one.since) < IDLE_KEPT);
+        }
+        pool.retain(|_, idle| !idle.is_empty());
+    }
+}
+
+/// A borrowed upstream connection. Dropped, it closes: which cancels a generation and saves money.
+pub(super) struct Lease {
+    pub(super) transport: Transport,
+    pub(super) origin: Origin,
+    /// Whether it came from the pool, and so may have died unnoticed.
+    pub(super) reused: bool,
+}
+
+impl Lease {
+    /// Return a connection whose last response ended cleanly.
+    pub(super) fn give_back(self, core: &Core) {
+        core.pool.put(self.origin, self.transport);
+    }
+}
+
+/// A connection to `origin`: an idle one that is still quiet, or a new one.
+pub(super) async fn lease(core: &Core, origin: &Origin, limit: Duration) -> Result<Lease, Fault> {
+    if let Some(transport) = core.pool.take(origin, core) {
+        core.stats.add(Count::UpstreamReused, 1);
+        return Ok(Lease { transport, origin: origin.clone(), reused: true });
+    }
+    connect(core, origin, limit).await
+}
+
+/// A new connection, whatever the pool holds.
+pub(super) async fn connect(core: &Core, origin: &Origin, limit: Duration) -> Result<Lease, Fault> {
+    let attempt = async {
+        let addresses = core.names.resolve(&core.asks, origin).await?;
+        let socket = race(&addresses).await.map_err(|why| Fault::because(Kind::Connect, why))?;
+        Transport::open(socket, origin, &core.tls).await
+    };
+    let transport = match within(limit, attempt).await {
+        Some(done) => done?,
+        None => return Err(Fault::because(Kind::Connect, format!("no connection within {limit:?}"))),
+    };
+    core.stats.add(Count::UpstreamConnects, 1);
+    Ok(Lease { transport, origin: origin.clone(), reused: false })
+}
+
+type Attempt = Pin<Box<dyn Future<Output = (SocketAddr, io::Result<Socket>)>>>;
+
+/// Happy eyeballs (RFC 8305): addresses in turn, the next one after a failure or a head start; the first that
+/// connects wins and the others are dropped.
+async fn race(addresses: &[SocketAddr]) -> Result<Socket, String> {
+    let mut waiting = addresses.iter().copied();
+    let mut running: Vec<Attempt> = Vec::new();
+    let mut errors = Vec::new();
+    while let Some(next) = waiting.next() {
+        running.push(Box::pin(async move { (next, Socket::connect(next).await) }));
+        let alone = waiting.len() == 0;
+        match first(&mut running, &mut errors, alone).await {
+            Some(socket) => return Ok(socket),
+            None if alone => break,
+            None => {}
+        }
+    }
+    Err(errors.join("; "))
+}
+
+/// The first attempt to succeed; `None` when all have failed, or after the head start unless this is the last round.
+async fn first(running: &mut Vec<Attempt>, errors: &mut Vec<String>, last: bool) -> Option<Socket> {
+    let mut head_start = Box::pin(sleep(HEAD_START));
+    poll_fn(|cx| {
+        let mut at = 0;
+        while at < running.len() {
+            match running[at].as_mut().poll(cx) {
+                Poll::Pending => at += 1,
+                Poll::Ready((_, Ok(socket))) => return Poll::Ready(Some(socket)),
+                Poll::Ready((address, Err(why))) => {
+                    errors.push(format!("{address}: {why}"));
+                    drop(running.swap_remove(at));
+                    if !last {
+                        return Poll::Ready(None);
+                    }
+                }
+            }
+        }
+        if running.is_empty() {
+            return Poll::Ready(None);
+        }
+        if last { Poll::Pending } else { head_start.as_mut().poll(cx).map(|()| None) }
+    })
+    .await
+}

@@ -1,0 +1,230 @@
+//! What the writer has gathered and not yet made durable.
+
+use std::io;
+
+use super::blocks::Blocks;
+use super::files::At;
+use super::handover::Ack;
+use super::join::{Joins, shed_spans};
+use super::line::{Bodies, BodyStored, LineRef, Loss, Span};
+use super::record::{CaptureState, Note, Open, Record};
+use super::store::index::{Item, LinePlace};
+use crate::base::clock::{self, Moment};
+use crate::base::ring::Losses;
+
+/// One batch. Reused: its vectors keep their room.
+pub(super) struct Batch {
+    since: Option<Moment>,
+    bytes: usize,
+    #[expect(clippy::vec_box, reason = "they come boxed over the ring; unboxing would copy")]
+    opens: Vec<Box<Open>>,
+    #[expect(clippy::vec_box, reason = "as above")]
+    spent: Vec<Box<Open>>,
+    closes: Vec<Close>,
+    stored: Vec<BodyStored>,
+    loss: Loss,
+    room: Vec<usize>,
+    acks: Vec<Ack>,
+    text: Vec<u8>,
+}
+
+struct Close {
+    record: Box<Record>,
+    bodies: Bodies,
+    place: LinePlace,
+}
+
+/// A rough size of a record's line, so that a flood of records without bodies closes a batch too.
+const LINE_BYTES: usize = 2048;
+
+impl Batch {
+    /// A batch over this many rings.
+    pub(super) fn new(rings: usize) -> Batch {
+        Batch {
+            since: None,
+            bytes: 0,
+            opens: Vec::new(),
+            spent: Vec::new(),
+            closes: Vec::new(),
+            stored: Vec::new(),
+            loss: Loss::default(),
+            room: vec![0; rings],
+            acks: Vec::new(),
+            text: Vec::new(),
+        }
+    }
+
+    /// Begin anew; the notes go to `spent`.
+    pub(super) fn clear(&mut self, mut spent: impl FnMut(Note)) {
+        self.since = None;
+        self.bytes = 0;
+        self.spent.drain(..).chain(self.opens.drain(..)).for_each(|open| spent(Note::Open(open)));
+        self.closes.drain(..).for_each(|close| spent(Note::Close(close.record)));
+        self.stored.clear();
+        self.loss = Loss::default();
+        self.room.fill(0);
+        self.acks.clear();
+        self.text.shrink_to(1 << 20);
+    }
+
+    /// Something came at `now`: the batch's age counts from the first.
+    pub(super) fn touch(&mut self, now: Moment) {
+        self.since = self.since.or(Some(now));
+    }
+
+    /// When the first thing came.
+    pub(super) fn since(&self) -> Option<Moment> {
+        self.since
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.since.is_none() && self.loss.is_none()
+    }
+
+    /// Roughly what has been gathered, in raw bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn add_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// Capture room of a ring that is given back when the batch ends.
+    pub(super) fn hold_room(&mut self, ring: usize, bytes: usize) {
+        self.room[ring] += bytes;
+    }
+
+    pub(super) fn room_held(&self) -> &[usize] {
+        &self.room
+    }
+
+    pub(super) fn open(&mut self, open: Box<Open>) {
+        self.bytes += LINE_BYTES / 4;
+        self.opens.push(open);
+    }
+
+    pub(super) fn close(&mut self, record: Box<Record>, bodies: Bodies) {
+        self.bytes += LINE_BYTES;
+        self.closes.push(Close { record, bodies, place: LinePlace::default() });
+    }
+
+    /// What a core had to drop.
+    pub(super) fn lose(&mut self, losses: Losses) {
+        self.loss.add(losses);
+    }
+
+    pub(super) fn shed_parts(&mut self, parts: u64) {
+        self.loss.parts += parts;
+    }
+
+    /// Losses that an earlier batch could not tell of.
+    pub(super) fn carry(&mut self, loss: Loss) {
+        self.loss.merge(loss);
+    }
+
+    /// Losses that came since the batch began.
+    pub(super) fn losses(&self) -> Loss {
+        self.loss
+    }
+
+    /// Records in the batch.
+    pub(super) fn records(&self) -> u64 {
+        self.closes.len() as u64
+    }
+
+    /// Someone waits for the batch to be durable.
+    pub(super) fn owe(&mut self, ack: Ack) {
+        self.acks.push(ack);
+    }
+
+    /// It is. A peer that is gone does not want to know.
+    pub(super) fn acknowledge(&mut self, sequence: u64) {
+        for ack in self.acks.drain(..) {
+            let _ = ack.try_send(sequence);
+        }
+    }
+
+    /// Content from `base` on was not written.
+    pub(super) fn shed_from(&mut self, base: At) {
+        for close in &mut self.closes {
+            let request = shed_spans(&mut close.bodies.request, base);
+            let response = shed_spans(&mut close.bodies.response, base);
+            if request || response {
+                close.record.capture = CaptureState::Shed;
+                self.loss.parts += u64::from(request) + u64::from(response);
+            }
+        }
+    }
+
+    /// Everything in the batch as a loss, with the losses it would have told of.
+    pub(super) fn all_lost(&self) -> Loss {
+        Loss { records: self.loss.records + self.records(), ..self.loss }
+    }
+
+    /// Write the batch's lines. May be called again for the same batch after [`Blocks::abandon`].
+    pub(super) fn write_lines(&mut self, joins: &mut Joins, log: &mut Blocks) -> io::Result<()> {
+        // An exchange that ended in the same batch needs no line for its beginning.
+        self.spent.extend(self.opens.extract_if(.., |open| !joins.is_open(open.id)));
+        self.stored.extend(joins.tell());
+        let text = &mut self.text;
+        for open in &self.opens {
+            put_line(&LineRef::Open(open), text, log)?;
+        }
+        for stored in &self.stored {
+            put_line(&LineRef::Body(stored), text, log)?;
+        }
+        for close in &mut self.closes {
+            let span = put_close(close, text, log)?;
+            match span {
+                Some(span) => close.place = place_of(span),
+                None => self.loss.records += 1,
+            }
+        }
+        self.closes.retain(|close| close.place.len > 0);
+        if !self.loss.is_none() {
+            self.loss.at_us = clock::wall();
+            put_line(&LineRef::Lost(&self.loss), text, log)?;
+        }
+        Ok(())
+    }
+
+    /// What the index is to be told, in the order of the lines.
+    pub(super) fn items(&self) -> Vec<Item<'_>> {
+        let opens = self.opens.iter().map(|open| Item::Open(open));
+        let stored = self.stored.iter().map(Item::Body);
+        let closes = self.closes.iter().map(|close| Item::Close(&close.record, close.place));
+        let lost = (!self.loss.is_none()).then_some(Item::Lost(&self.loss));
+        opens.chain(stored).chain(closes).chain(lost).collect()
+    }
+}
+
+/// A record's line. One too long for a block goes without what providers and clients can blow up.
+fn put_close(close: &mut Close, text: &mut Vec<u8>, log: &mut Blocks) -> io::Result<Option<Span>> {
+    let Close { record, bodies, .. } = close;
+    let span = put_line(&LineRef::Close { record, bodies }, text, log)?;
+    if span.is_some() {
+        return Ok(span);
+    }
+    for call in &mut record.reading.tool_uses {
+        call.arguments = String::new();
+    }
+    record.reading.error = None;
+    record.reading.wire_usage = None;
+    record.request_headers.clear();
+    record.response_headers.clear();
+    record.ask.tools.clear();
+    record.reading.not_metered = Some("left out: too long for a line of the record log".to_owned());
+    put_line(&LineRef::Close { record, bodies }, text, log)
+}
+
+fn put_line(line: &LineRef, text: &mut Vec<u8>, log: &mut Blocks) -> io::Result<Option<Span>> {
+    text.clear();
+    serde_json::to_writer(&mut *text, line)?;
+    text.push(b'\n');
+    log.put_whole(text)
+}
+
+fn place_of(span: Span) -> LinePlace {
+    LinePlace { segment: span.segment, block: span.block, at: span.at, len: span.len - 1 }
+}

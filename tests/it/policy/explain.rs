@@ -1,0 +1,54 @@
+//! Why, and why not, over a whole file.
+
+use weir::config::{Options, load};
+use weir::llm::dialect::Dialect;
+use weir::policy::decide::Wants;
+use weir::policy::explain::explain;
+use weir::policy::identity::Principal;
+
+const FILE: &str = r#"{
+  "providers": {
+    "anthropic": {"baseurl": "https://api.anthropic.com", "models": ["claude-opus-4", "claude-haiku-4"], "apikey": "k",
+      "authorization": "x-api-key", "compatibility": {"anthropic_messages": true}},
+    "openai": {"baseurl": "https://api.openai.com", "models": ["gpt-4o"], "apikey": "k"},
+  },
+  "groups": {"eng": ["alice@example.com"]},
+  "grants": [
+    {"src": ["group:eng", "bob@example.com"], "app": {"weir": [{"role": "user"}]}},
+    {"src": ["group:eng"], "app": {"weir": [{"models": "anthropic/**"}]}},
+    {"src": ["bob@example.com"], "app": {"weir": [{"models": "openai/*"}]}},
+  ],
+}"#;
+
+fn told(who: &str, dialect: Dialect, model: &str) -> String {
+    let files = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+    let loaded = load(FILE, &|_| None, &files, &Options::default()).expect("loads");
+    let who = Principal { name: who.into(), source: "key", ..Principal::default() };
+    explain(&loaded.snapshot, Some(&who), Wants::new(dialect, Some(model)), None).to_string()
+}
+
+#[test]
+fn the_deciding_rule_with_its_place() {
+    let told = told("alice@example.com", Dialect::Messages, "claude-opus-4");
+    assert!(told.starts_with("allowed, at anthropic"), "{told}");
+    assert!(told.contains("anthropic/claude-opus-4 is granted  [10:45 grants[1].app.weir[0]]"), "{told}");
+}
+
+#[test]
+fn the_nearest_miss_and_what_would_have_to_change() {
+    let bob = told("bob@example.com", Dialect::Messages, "claude-opus-4");
+    assert!(bob.starts_with("refused"), "{bob}");
+    assert!(bob.contains("it is granted to group:eng  [10:5 grants[1]]"), "{bob}");
+    assert!(
+        bob.contains(
+            "add \"bob@example.com\" to src of the grant at 10:5 grants[1], or become a member of group:eng"
+        ),
+        "{bob}"
+    );
+    let eve = told("eve@example.com", Dialect::Messages, "claude-opus-4");
+    assert!(eve.contains("no role granted: 403") && eve.contains("9:5 grants[0]"), "{eve}");
+    let typo = told("alice@example.com", Dialect::Messages, "claude-opsu-4");
+    assert!(typo.contains("ask for \"claude-opus-4\""), "{typo}");
+    let language = told("alice@example.com", Dialect::Chat, "claude-opus-4");
+    assert!(language.contains("anthropic serves it, but does not speak chat"), "{language}");
+}
