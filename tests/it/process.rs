@@ -57,8 +57,13 @@ fn serve(provider: &Provider, data: &Path, config: &Path) -> Command {
 
 impl Weir {
     /// Start it over the store in `data`; `config` is where its file goes. What it said instead of listening is the error.
-    pub(crate) fn start(provider: &Provider, data: &Path, config: &Path) -> Result<Weir, (ExitStatus, String)> {
-        let mut child = serve(provider, data, config).stderr(Stdio::piped()).spawn().expect("the program starts");
+    pub(crate) fn start(
+        provider: &Provider,
+        data: &Path,
+        config: &Path,
+    ) -> Result<Weir, (ExitStatus, String)> {
+        let mut child =
+            serve(provider, data, config).stderr(Stdio::piped()).spawn().expect("the program starts");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let (sender, said) = channel();
         std::thread::spawn(move || {

@@ -77,7 +77,12 @@ fn report(entries: &[Entry], took: &[Took], faults: &[Vec<String>]) {
     let mut all = Vec::new();
     for (index, (entry, faults)) in entries.iter().zip(faults).enumerate() {
         let ways = took.iter().filter(|took| took.entry == index).count();
-        println!("{} {:4} ways  {}", if faults.is_empty() { "agrees " } else { "DIFFERS" }, ways, entry.name());
+        println!(
+            "{} {:4} ways  {}",
+            if faults.is_empty() { "agrees " } else { "DIFFERS" },
+            ways,
+            entry.name()
+        );
         all.extend(faults.iter().take(3).map(|fault| format!("{}: {fault}", entry.name())));
     }
     println!("{} recordings, {} exchanges, {} differences", entries.len(), took.len(), all.len());
@@ -89,8 +94,12 @@ fn gate_for(entries: &[Entry]) -> Gate {
     let dialects: HashSet<_> = entries.iter().filter_map(Entry::route).map(|route| route.dialect).collect();
     let everything = |options: Options| {
         let snapshot = Snapshot::clone(&options.snapshot);
-        let provider = Provider { dialects: dialects.into_iter().collect(), ..(*snapshot.providers[0]).clone() };
-        Options { snapshot: Arc::new(Snapshot { providers: vec![Arc::new(provider)], ..snapshot }), ..options }
+        let provider =
+            Provider { dialects: dialects.into_iter().collect(), ..(*snapshot.providers[0]).clone() };
+        Options {
+            snapshot: Arc::new(Snapshot { providers: vec![Arc::new(provider)], ..snapshot }),
+            ..options
+        }
     };
     Gate::with(Knobs::default(), Limits::default(), everything)
 }
