@@ -124,6 +124,7 @@ pub struct Server {
 impl Server {
     /// Start everything, or say why not.
     pub fn start(options: Options) -> Result<Server, StartFault> {
+        raise_descriptor_limit();
         let processors = Processors::find();
         let cores = options.cores.unwrap_or_else(|| processors.serving()).max(1);
         let mut listeners = bind_all(&options.listen, cores)?;
@@ -223,6 +224,14 @@ impl Server {
     pub fn in_flight(&self) -> u64 {
         self.stats.total(Count::ExchangesOpen)
     }
+}
+
+/// As many descriptors as the system allows: each exchange takes two, and the usual soft limit of 1024 is for programs
+/// that call `select`. Refused, the limit stays as it is, and connections above it wait in the kernel.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// One socket per address and core, so that each core accepts from its own queue.

@@ -10,6 +10,7 @@ use super::fault::{Fault, Kind};
 use super::reply;
 use super::request::Body;
 use crate::base::id::ExchangeId;
+use crate::llm::dialect::paths;
 use crate::wire::crossing::{Ask, PageBody, PageRequest, PageResponse};
 use crate::wire::h1::{Request, write_decimal, write_field};
 use crate::wire::head::Version;
@@ -18,7 +19,13 @@ use crate::wire::head::Version;
 #[must_use]
 pub(super) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/metrics" | "/healthz" | "/readyz" | "/favicon.ico" | "/ui")
-        || ["/ui/", "/api/", "/aperture/"].iter().any(|prefix| path.starts_with(prefix))
+        || (["/ui/", "/api/", "/aperture/"].iter().any(|prefix| path.starts_with(prefix))
+            && !is_of_a_provider(path))
+}
+
+/// Whether the closed table of paths has it: Ollama's own API lives under `/api/` as well.
+fn is_of_a_provider(path: &str) -> bool {
+    ["POST", "GET"].iter().any(|method| paths::endpoint(method, path).is_some())
 }
 
 /// Serve a page.

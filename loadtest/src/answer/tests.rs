@@ -1,3 +1,5 @@
+//! Answers: pure functions of their requests.
+
 use super::*;
 
 fn ask(path: &str, body: &str, knobs: &str) -> Answer {

@@ -1,3 +1,5 @@
+//! The rig against itself: every byte it serves is the byte it expects.
+
 use std::sync::Arc;
 
 use super::*;
