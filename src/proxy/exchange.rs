@@ -143,8 +143,7 @@ async fn ask(
         .fields
         .text("content-encoding")
         .filter(|coding| !coding.eq_ignore_ascii_case("identity"));
-    let mut reader = (request.head.method == "POST")
-        .then(|| AskReader::for_route(route));
+    let mut reader = (request.head.method == "POST").then(|| AskReader::for_route(route));
     let known = loop {
         if body.is_done() {
             break false;
