@@ -198,7 +198,7 @@ mod tests {
         let mut door = Door::default();
         let link = door.make_link().unwrap();
         assert_eq!(token(&link).len(), 64);
-        let page = door.enter(token(&link), "ada").ok().expect("the first visit");
+        let page = door.enter(token(&link), "ada").expect("the first visit");
         let cookie = page.fields.text("set-cookie").expect("a cookie").to_owned();
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
         assert!(door.enter(token(&link), "ada").is_err(), "a second visit");

@@ -23,8 +23,8 @@ pub(super) struct Question {
     pub(super) before: Option<i64>,
     /// Cursor: closed after this row.
     pub(super) after: Option<i64>,
-    /// One-time token of the admin link.
-    pub(super) admin: Option<String>,
+    /// Whether rows come in the order of their end, oldest first.
+    pub(super) by_end: bool,
     /// Whether a body is wanted without its content coding.
     pub(super) decoded: bool,
 }
@@ -63,8 +63,9 @@ impl Question {
             "limit" => self.limit = number::<u32>(name, &value)?.clamp(1, ROWS_MAX),
             "before" => self.before = Some(number(name, &value)?),
             "after" => self.after = Some(number(name, &value)?),
+            "order" => self.by_end = order(&value)?,
             "decoded" => self.decoded = matches!(value.as_str(), "" | "1" | "true"),
-            _ => self.admin = Some(value),
+            _ => return Err(bad(name, "is not known here")),
         }
         Ok(())
     }
@@ -81,6 +82,14 @@ fn bad(name: &str, why: &str) -> Problem {
 
 fn number<N: std::str::FromStr>(name: &str, value: &str) -> Result<N, Problem> {
     value.parse().map_err(|_| bad(name, "is no number in range"))
+}
+
+fn order(value: &str) -> Result<bool, Problem> {
+    match value {
+        "accepted" => Ok(false),
+        "closed" => Ok(true),
+        _ => Err(bad("order", "is accepted (newest first) or closed (oldest first)")),
+    }
 }
 
 fn outcome(value: &str) -> Result<Outcome, Problem> {

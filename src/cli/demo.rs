@@ -3,7 +3,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +13,10 @@ use loadtest::{Fleet, Knobs, Provider, Totals};
 use serde::Serialize;
 
 use super::Failure;
+use super::stage::{Account, Folder, recorded, served, snapshot_before};
 use super::table::{count, duration, short, write_json_line};
 use crate::base::clock::{self, Moment};
-use crate::llm::dialect::Dialect;
-use crate::policy::glob::Glob;
-use crate::policy::snapshot::{self, Credential, Origin, Snapshot};
-use crate::record::store::{Filter, GroupBy, Reader};
+use crate::record::store::{Filter, Reader};
 use crate::server::{Options, Server};
 
 /// The usual port, where it is free.
@@ -65,7 +62,7 @@ impl DemoArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let folder = Folder::make(self.data.as_deref())?;
         let provider = Provider::start(Knobs::of(PACE));
-        let before = exchanges_in(&folder.path);
+        let before = recorded(&folder.path);
         let server = self.start(&provider, &folder.path)?;
         let url = format!("http://{}", server.addresses[0]);
         self.announce(&url, &server);
@@ -151,30 +148,6 @@ struct Ran {
     took: Duration,
 }
 
-/// Both dialects, at the synthetic provider.
-fn snapshot_before(provider: SocketAddr) -> Snapshot {
-    let one = |id: &str, dialect, field: &str, value: &str| {
-        Arc::new(snapshot::Provider {
-            id: id.into(),
-            origin: Origin { tls: false, host: provider.ip().to_string(), port: provider.port() },
-            credential: Some(Credential { field: field.into(), value: value.into() }),
-            dialects: vec![dialect],
-            models: Glob::new("**").into_iter().collect(),
-            name: Some("synthetic".into()),
-            ..snapshot::Provider::default()
-        })
-    };
-    Snapshot {
-        providers: vec![
-            one("anthropic", Dialect::Messages, "x-api-key", "held-by-the-gateway"),
-            one("openai", Dialect::Chat, "authorization", "Bearer held-by-the-gateway"),
-        ],
-        host_names: vec!["localhost".into()],
-        loopback_is_user: true,
-        ..Snapshot::default()
-    }
-}
-
 /// A line or two a second for one who watches.
 struct View {
     watched: bool,
@@ -250,20 +223,10 @@ struct Sums {
     agree: bool,
 }
 
-/// The same sums from two books.
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct Account {
-    exchanges: u64,
-    input_tokens: u64,
-    output_tokens: u64,
-    cache_read_tokens: u64,
-    tool_calls: u64,
-}
-
 impl Sums {
     fn of(ran: &Ran, provider: &Provider, data: &Path, before: Account, lost: u64) -> Result<Sums, Failure> {
         let totals = &ran.totals;
-        let (provider, store) = (served(provider), exchanges_in(data).less(&before));
+        let (provider, store) = (served(provider), recorded(data).less(&before));
         // An interrupt cuts connections that agents had just made: the provider never saw those exchanges.
         let agree = provider == store || (ran.interrupted && store.exchanges >= provider.exchanges);
         Ok(Sums {
@@ -317,76 +280,6 @@ impl Sums {
 
 fn pair(served: u64, recorded: u64) -> String {
     format!("{} served, {} recorded", count(served), count(recorded))
-}
-
-impl Account {
-    fn less(self, before: &Account) -> Account {
-        Account {
-            exchanges: self.exchanges.saturating_sub(before.exchanges),
-            input_tokens: self.input_tokens.saturating_sub(before.input_tokens),
-            output_tokens: self.output_tokens.saturating_sub(before.output_tokens),
-            cache_read_tokens: self.cache_read_tokens.saturating_sub(before.cache_read_tokens),
-            tool_calls: self.tool_calls.saturating_sub(before.tool_calls),
-        }
-    }
-}
-
-/// The provider's book, in the store's terms: Messages counts cached tokens beside the input, Chat inside it.
-fn served(provider: &Provider) -> Account {
-    let mut sums = Account::default();
-    for served in provider.truth() {
-        let claim = &served.claim;
-        sums.exchanges += 1;
-        sums.tool_calls += claim.tools.len() as u64;
-        if !claim.usage_sent {
-            continue;
-        }
-        let beside =
-            if claim.dialect == "messages" { claim.tokens_cache_read + claim.tokens_cache_write } else { 0 };
-        sums.input_tokens += claim.tokens_in + beside;
-        sums.output_tokens += claim.tokens_out;
-        sums.cache_read_tokens += claim.tokens_cache_read;
-    }
-    sums
-}
-
-/// The store's book; empty where there is no store yet.
-fn exchanges_in(data: &Path) -> Account {
-    let total = Reader::open(data).and_then(|reader| reader.usage(&Filter::default(), GroupBy::Total));
-    let Some(row) = total.ok().and_then(|mut rows| rows.pop()) else { return Account::default() };
-    Account {
-        exchanges: row.exchanges,
-        input_tokens: row.usage.input_tokens.unwrap_or(0),
-        output_tokens: row.usage.output_tokens.unwrap_or(0),
-        cache_read_tokens: row.usage.cache_read_tokens.unwrap_or(0),
-        tool_calls: row.tool_calls,
-    }
-}
-
-/// The folder of the store; a temporary one goes when the demo ends.
-struct Folder {
-    path: PathBuf,
-    temporary: bool,
-}
-
-impl Folder {
-    fn make(wanted: Option<&Path>) -> io::Result<Folder> {
-        if let Some(path) = wanted {
-            return Ok(Folder { path: path.to_owned(), temporary: false });
-        }
-        let path = std::env::temp_dir().join(format!("weir-demo-{}-{:x}", std::process::id(), clock::wall()));
-        // Fails where the name exists: nobody can have put a folder of theirs in our way.
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Folder { path, temporary: true })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if self.temporary {
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }
 
 fn parse_span(text: &str) -> Result<Duration, String> {

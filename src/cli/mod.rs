@@ -2,15 +2,20 @@
 
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod key;
+pub mod link;
 mod out;
 pub mod requests;
 pub mod schema;
 mod serve;
 pub mod sessions;
+pub mod setup;
 pub mod show;
+pub mod socket;
 pub mod source;
+mod stage;
 pub mod table;
 pub mod tail;
 pub mod tools;
@@ -32,7 +37,12 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  weir demo                         watch it work: a built-in provider and a small fleet of agents, no keys needed
   weir serve                        gateway on 127.0.0.1:8080, providers from ANTHROPIC_API_KEY, OPENAI_API_KEY
+  weir setup claude-code --write    point Claude Code at it
+  weir tail                         exchanges as they end
+  weir usage --by model --since 24h tokens by model
+  weir doctor                       prove that streams, headers, tool calls and counts survive
 ";
 
 #[derive(Subcommand)]
@@ -41,6 +51,12 @@ enum Command {
     Serve(serve::Serve),
     /// A gateway, a built-in provider and a small fleet of agents, to watch
     Demo(demo::DemoArgs),
+    /// Point a client program (Claude Code, Codex, Gemini CLI, opencode) at the gateway
+    Setup(setup::SetupArgs),
+    /// Does streaming arrive unbuffered, do headers and tool arguments survive, do counts match
+    Doctor(doctor::DoctorArgs),
+    /// Another one-time link to the dashboard as admin
+    Link(link::LinkArgs),
     /// Check a configuration file: every warning and error with its place
     Check(check::CheckArgs),
     /// Say which rule allows or refuses a request, and why
@@ -79,6 +95,12 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => match args.run(&mut out) {
             Ok(false) => return ExitCode::FAILURE,
             told => told.map(drop).map_err(Failure::from),
+        },
+        Command::Setup(args) => args.run(&mut out),
+        Command::Link(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Doctor(args) => match args.run(&mut out) {
+            Ok(false) => return ExitCode::FAILURE,
+            told => told.map(drop),
         },
         Command::Demo(args) => args.run(&mut out),
         Command::Serve(serve) => serve.run(),

@@ -50,6 +50,7 @@ pub fn query(
 ) -> io::Result<Vec<RequestRow>> {
     match source {
         Source::Store(reader) => reader.requests(filter, limit, before),
+        Source::Socket(socket) => socket.requests(filter, limit, before),
     }
 }
 

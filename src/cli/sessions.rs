@@ -38,6 +38,7 @@ impl SessionsArgs {
 pub fn query(source: &Source, filter: &Filter, limit: u32) -> io::Result<Vec<SessionRow>> {
     match source {
         Source::Store(reader) => reader.sessions(filter, limit),
+        Source::Socket(socket) => socket.sessions(filter, limit),
     }
 }
 

@@ -59,6 +59,7 @@ impl ShowArgs {
 pub fn query(source: &Source, id: &str) -> io::Result<Option<Shown>> {
     match source {
         Source::Store(reader) => reader.show(id),
+        Source::Socket(socket) => socket.show(id),
     }
 }
 

@@ -5,20 +5,26 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::socket::Socket;
 use crate::base::clock::{self, Wall};
 use crate::record::record::Outcome;
 use crate::record::store::{Filter, Reader};
 
 /// Where answers come from. All commands ask through this, so that a running gateway can answer instead.
 pub enum Source {
-    /// The store's files, read beside the gateway or without one.
+    /// The store's files, read without a gateway.
     Store(Reader),
+    /// The gateway that runs over them.
+    Socket(Socket),
 }
 
 impl Source {
-    /// The store in `dir`.
+    /// The gateway that runs over `dir`; without one the store itself.
     pub fn open(dir: &Path) -> io::Result<Source> {
-        Reader::open(dir).map(Source::Store)
+        match Socket::open(dir) {
+            Some(socket) => Ok(Source::Socket(socket)),
+            None => Reader::open(dir).map(Source::Store),
+        }
     }
 }
 

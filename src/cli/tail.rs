@@ -86,6 +86,7 @@ pub fn query(
 ) -> io::Result<Vec<RequestRow>> {
     match source {
         Source::Store(reader) => reader.tail(filter, after, limit),
+        Source::Socket(socket) => socket.tail(filter, after, limit),
     }
 }
 

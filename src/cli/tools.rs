@@ -38,6 +38,7 @@ impl ToolsArgs {
 pub fn query(source: &Source, filter: &Filter, limit: u32) -> io::Result<Vec<ToolRow>> {
     match source {
         Source::Store(reader) => reader.tools(filter, limit),
+        Source::Socket(socket) => socket.tools(filter, limit),
     }
 }
 

@@ -56,6 +56,7 @@ impl UsageArgs {
 pub fn query(source: &Source, filter: &Filter, by: GroupBy) -> io::Result<Vec<UsageRow>> {
     match source {
         Source::Store(reader) => reader.usage(filter, by),
+        Source::Socket(socket) => socket.usage(filter, by),
     }
 }
 

@@ -91,6 +91,8 @@ pub struct Meter {
     status: u16,
     dialect: Dialect,
     declared: Declared,
+    /// Reading was given up within a stream.
+    gave_up_stream: bool,
     not_metered: Option<&'static str>,
 }
 
@@ -159,6 +161,7 @@ impl Meter {
             status,
             dialect,
             declared: Declared::by(fields),
+            gave_up_stream: false,
             not_metered,
         }
     }
@@ -210,7 +213,7 @@ impl Meter {
             }
             Framing::Opaque => {
                 self.reader.draft_mut().complete = self.not_metered.is_none();
-                false
+                self.gave_up_stream
             }
         };
         let mut reading = self.reader.finish();
@@ -255,6 +258,8 @@ impl Meter {
 
     fn give_up(&mut self, reason: &'static str) {
         self.not_metered = Some(reason);
+        self.gave_up_stream =
+            !matches!(self.framing, Framing::Undecided | Framing::Json(_) | Framing::Opaque);
         self.framing = Framing::Opaque;
         self.decoder = None;
     }

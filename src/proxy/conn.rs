@@ -17,8 +17,8 @@ use crate::wire::h1::{HeadLimits, HeadScan, Request, parse_request};
 /// Bytes a client may send ahead of the response it is waiting for; beyond it they wait in the kernel.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long, and how much, is read and dropped after a refusal, so that the client reads it before the reset.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What becomes of the connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

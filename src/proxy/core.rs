@@ -3,13 +3,15 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -141,11 +143,19 @@ async fn serve_until_drained(mut setup: Setup) -> std::io::Result<()> {
 }
 
 async fn accept(core: Rc<Core>, listener: Listener) {
-    while !core.is_draining() {
-        match listener.accept().await {
-            Ok((socket, peer)) => core.clone().welcome(socket, peer),
+    let number = core.next_connection();
+    loop {
+        let mut accepting = pin!(listener.accept());
+        let next = poll_fn(|cx| match core.poll_draining(number, cx) {
+            true => Poll::Ready(None),
+            false => accepting.as_mut().poll(cx).map(Some),
+        });
+        match next.await {
+            // Dropping the listener is what tells clients to go elsewhere.
+            None => return,
+            Some(Ok((socket, peer))) => core.clone().welcome(socket, peer),
             // Out of descriptors, most likely: let some close before asking again.
-            Err(_) => sleep(Duration::from_millis(20)).await,
+            Some(Err(_)) => sleep(Duration::from_millis(20)).await,
         }
     }
 }

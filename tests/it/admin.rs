@@ -355,3 +355,55 @@ fn a_second_gateway_is_told_why_it_cannot_start() {
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(command(&gate, "GET", "/api/overview").json()["viewer"]["role"], "admin");
 }
+
+#[test]
+fn commands_get_the_same_answers_from_the_gateway_as_from_the_store() {
+    use weir::cli::source::Source;
+    use weir::cli::{requests, sessions, show, tail, tools, usage};
+    use weir::record::store::{Filter, GroupBy, Reader};
+    let gate = Gate::start(Knobs::of("tools=1"));
+    (0..3).for_each(|_| exchange(&gate));
+    until("three records", || {
+        let rows = get(&gate, "/api/requests").json();
+        (rows.as_array().map(Vec::len) == Some(3)).then_some(rows)
+    });
+    let socket = Source::open(gate.data.path()).expect("a source");
+    assert!(matches!(socket, Source::Socket(_)), "a running gateway answers itself");
+    let store = Source::Store(Reader::open(gate.data.path()).expect("a store"));
+    let all = Filter::default();
+    let some = Filter { model: Some("claude-sonnet-4-5".into()), since: Some(1), ..Filter::default() };
+    for filter in [&all, &some] {
+        let both = |by| [&socket, &store].map(|source| usage::query(source, filter, by).expect("usage"));
+        for by in [GroupBy::Total, GroupBy::Model, GroupBy::Hour] {
+            let [live, read] = both(by);
+            assert_eq!(live, read);
+        }
+        let rows = requests::query(&socket, filter, 2, None).expect("requests");
+        assert_eq!(rows, requests::query(&store, filter, 2, None).unwrap());
+        let older = requests::query(&socket, filter, 2, Some(rows[1].cursor)).expect("the next page");
+        assert_eq!(older, requests::query(&store, filter, 2, Some(rows[1].cursor)).unwrap());
+        assert_eq!(older.len(), 1);
+        assert_eq!(
+            tail::query(&socket, filter, None, 2).unwrap(),
+            tail::query(&store, filter, None, 2).unwrap()
+        );
+    }
+    let [live, read] = [&socket, &store].map(|source| sessions::query(source, &all, 9).expect("sessions"));
+    assert_eq!(live, read);
+    let [live, read] = [&socket, &store].map(|source| tools::query(source, &all, 9).expect("tools"));
+    assert_eq!(live, read);
+    let newest = requests::query(&store, &all, 1, None).unwrap().remove(0);
+    let [live, read] = [&socket, &store].map(|source| show::query(source, &newest.id).expect("the exchange"));
+    assert_eq!(live, read);
+    assert!(live.is_some_and(|shown| shown.request_body.as_deref() == Some(ASK.as_bytes())));
+    assert_eq!(show::query(&socket, "none").unwrap(), None);
+
+    let last = tail::query(&store, &all, None, 1).unwrap().remove(0).cursor;
+    assert_eq!(tail::query(&socket, &all, Some(last), 10).unwrap(), []);
+    exchange(&gate);
+    let next = until("the next row", || {
+        let rows = tail::query(&socket, &all, Some(last), 10).expect("the live tail");
+        rows.first().map(|row| json!(row.cursor))
+    });
+    assert!(next.as_i64() > Some(last));
+}

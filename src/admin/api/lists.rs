@@ -22,10 +22,12 @@ pub(super) async fn usage(room: &Room, visit: &Visit<'_>) -> Answer {
 }
 
 pub(super) async fn requests(room: &Room, visit: &Visit<'_>) -> Answer {
-    let question = visit.question(&["limit", "before"])?;
+    let question = visit.question(&["limit", "before", "after", "order"])?;
     audit(room, visit, "requests", &question.filter).await?;
-    let rows =
-        room.store.look(move |reader| reader.requests(&question.filter, question.limit, question.before));
+    let rows = room.store.look(move |reader| match question.by_end {
+        true => reader.tail(&question.filter, question.after, question.limit),
+        false => reader.requests(&question.filter, question.limit, question.before),
+    });
     json(&rows.await?)
 }
 

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::health::{self, Health};
 use super::{Room, Visit};
-use crate::admin::door::Viewer;
 use crate::admin::reply::{Answer, json};
 use crate::base::clock;
 use crate::base::stats::Count;
@@ -49,15 +48,13 @@ struct Stored {
 pub(super) async fn page(room: &Room, visit: &Visit<'_>) -> Answer {
     let filter = visit.question(&[])?.filter;
     let now = clock::wall();
-    let scope = filter.principal.clone();
+    let everything = filter == Filter::default();
     let mut stored = room.store.look(move |reader| look(reader, &filter, now)).await?;
-    match (&visit.viewer, scope) {
-        // The counters are ahead of the store.
-        (Viewer::Admin { .. }, None) => {
-            stored.totals.in_flight = room.facts.stats.total(Count::ExchangesOpen)
-        }
-        _ => stored.totals.in_flight = stored.in_flight.len() as u64,
-    }
+    stored.totals.in_flight = match everything {
+        // The counters are ahead of the store; a user's filter is never empty.
+        true => room.facts.stats.total(Count::ExchangesOpen),
+        false => stored.in_flight.len() as u64,
+    };
     stored.in_flight.truncate(IN_FLIGHT_SHOWN);
     json(&Front {
         viewer: Seen { name: visit.viewer.name().to_owned(), role: visit.viewer.role() },
@@ -70,8 +67,8 @@ pub(super) async fn page(room: &Room, visit: &Visit<'_>) -> Answer {
 }
 
 fn look(reader: &Reader, filter: &Filter, now: u64) -> std::io::Result<Stored> {
-    let named = |row: &&InFlightRow| filter.principal.as_ref().is_none_or(|name| *name == row.principal);
-    let mut in_flight: Vec<_> = reader.in_flight(IN_FLIGHT_READ)?.iter().filter(named).cloned().collect();
+    let mut in_flight = reader.in_flight(IN_FLIGHT_READ)?;
+    in_flight.retain(|row| fits(filter, row));
     in_flight.reverse();
     let agents =
         reader.usage(filter, GroupBy::Agent)?.iter().filter(|row| !row.key.is_empty()).count() as u64;
@@ -82,6 +79,19 @@ fn look(reader: &Reader, filter: &Filter, now: u64) -> std::io::Result<Stored> {
         in_flight,
         per_minute: reader.per_minute(filter.principal.as_deref(), since)?,
     })
+}
+
+/// What is known before the end; a filter on the rest leaves nothing that has not ended.
+fn fits(filter: &Filter, row: &InFlightRow) -> bool {
+    let same = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
+    same(&filter.principal, &row.principal)
+        && same(&filter.agent, &row.agent)
+        && same(&filter.session, &row.session)
+        && same(&filter.provider, &row.provider)
+        && same(&filter.model, row.model_asked.as_deref().unwrap_or_default())
+        && filter.tool.is_none()
+        && filter.outcome.is_none()
+        && filter.status.is_none()
 }
 
 fn first_minute(now: u64) -> u64 {

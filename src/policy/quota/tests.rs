@@ -277,6 +277,49 @@ fn check(seed: u64, budgets: &Budgets, ledger: &Ledger, end: Wall) {
     }
 }
 
+/// Crashes lose what was running. Balances and open reservations are taken to be durable up to the crash; what was
+/// reserved is charged, so nothing is spent twice, whatever the lost exchanges had cost by then.
+#[test]
+fn crashes_never_give_budget_back() {
+    let buckets = [bucket("d", 5_000, 100, 1)];
+    for seed in 1..60_u64 {
+        let mut random = seed;
+        let mut budgets = Budgets::default();
+        let (mut spent, mut now, mut crashes) = (0_i64, 0, 0);
+        let mut running: Vec<(i64, Reservation)> = Vec::new();
+        for _ in 0..2_000 {
+            now += next(&mut random) % (SECOND / 10);
+            match next(&mut random) % 100 {
+                0 => {
+                    let kept = budgets.balances();
+                    // The lost exchanges have cost what they had cost: at most what was reserved.
+                    spent += running.iter().map(|(cost, _)| cost).sum::<i64>();
+                    running.drain(..).for_each(|(_, held)| std::mem::forget(held));
+                    budgets = Budgets::default();
+                    budgets.restore(kept);
+                    crashes += 1;
+                }
+                1..=49 => {
+                    let predicted = 1 + (next(&mut random) % COST_MAX as u64) as i64;
+                    if let Ok(held) = reserve(&budgets, &buckets, predicted, now) {
+                        running.push(((next(&mut random) % (predicted as u64 + 1)) as i64, held));
+                    }
+                }
+                _ => {
+                    if let Some((cost, held)) = running.pop() {
+                        spent += cost;
+                        held.settle(tokens(cost));
+                    }
+                }
+            }
+            let brought = 100 * i64::try_from(now / SECOND + 1).expect("fits");
+            let bound = 5_000 + brought + COST_MAX;
+            assert!(spent <= bound, "seed {seed}: {spent} spent, bound {bound}, {crashes} crashes");
+        }
+        assert!(crashes > 3, "seed {seed}: {crashes} crashes say nothing");
+    }
+}
+
 fn next(random: &mut u64) -> u64 {
     *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *random >> 33
