@@ -4,10 +4,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loadtest::{Knobs, Request};
 use serde_json::{Value, json};
+use weir::base::clock;
 
 use crate::gate::Gate;
 
@@ -64,12 +65,12 @@ fn command(gate: &Gate, method: &str, target: &str) -> Page {
 
 /// Ask until the answer is as wanted: records are durable a moment after the exchange.
 fn until(what: &str, mut ask: impl FnMut() -> Option<Value>) -> Value {
-    let end = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < end {
+    let end = clock::now().plus(Duration::from_secs(10));
+    while clock::now() < end {
         if let Some(found) = ask() {
             return found;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        clock::pause(Duration::from_millis(20));
     }
     panic!("{what} did not come in time");
 }
@@ -335,9 +336,9 @@ fn the_tail_is_live_and_goes_on_where_it_was() {
     let (third, _) = next_event(&mut again);
     assert!(third.parse::<i64>().unwrap() > second.parse::<i64>().unwrap());
     // A live tail must not hold up the drain: dropping the gate with it open ends within the test's patience.
-    let began = Instant::now();
+    let began = clock::now();
     drop(gate);
-    assert!(began.elapsed() < Duration::from_secs(4), "the drain waited for a tail");
+    assert!(clock::now().since(began) < Duration::from_secs(4), "the drain waited for a tail");
 }
 
 #[test]

@@ -16,8 +16,8 @@ const SMALL: usize = if cfg!(debug_assertions) { 2 << 10 } else { 8 << 10 };
 const fn seeds(length: usize) -> u64 {
     match length {
         _ if !cfg!(debug_assertions) => 20,
-        0..=SMALL => 20,
-        ..=65_536 => 8,
+        ..=4096 => 20,
+        4097..=65_536 => 8,
         _ => 2,
     }
 }
