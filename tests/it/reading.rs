@@ -9,15 +9,15 @@ use weir::llm::meter::{Meter, Reading};
 use weir::wire::head::Fields;
 use weir::wire::sse::Splitter;
 
-/// Bodies up to this length are split at every byte; half of it where nothing is optimised.
-const SMALL: usize = if cfg!(debug_assertions) { 4 << 10 } else { 8 << 10 };
+/// Bodies up to this length are split at every byte: the work grows with its square, and is slow unoptimised.
+const SMALL: usize = if cfg!(debug_assertions) { 2 << 10 } else { 8 << 10 };
 
 /// Seeds of cuts for a body of this length: unoptimised, a long one gets some and a very long one few.
 const fn seeds(length: usize) -> u64 {
     match length {
         _ if !cfg!(debug_assertions) => 20,
-        0..=SMALL => 20,
-        ..=65_536 => 8,
+        ..=4096 => 20,
+        4097..=65_536 => 8,
         _ => 2,
     }
 }
