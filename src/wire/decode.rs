@@ -132,7 +132,11 @@ enum Coding {
         head: Vec<u8>,
         ended: bool,
     },
-    Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
+    /// The decoder makes an error of anything it is given after its end, so it is not asked again.
+    Brotli {
+        state: Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>,
+        ended: bool,
+    },
     Zstd(zstd::stream::raw::Decoder<'static>),
 }
 
@@ -146,7 +150,7 @@ impl Coding {
             b"" | b"identity" => return Ok(None),
             b"gzip" | b"x-gzip" => Coding::Gzip { inflate: Decompress::new_gzip(15), between: false },
             b"deflate" => Coding::Deflate { inflate: None, head: Vec::new(), ended: false },
-            b"br" => Coding::Brotli(Box::new(brotli_state())),
+            b"br" => Coding::Brotli { state: Box::new(brotli_state()), ended: false },
             b"zstd" => Coding::Zstd(zstd_decoder()?),
             _ => return Err(DecodeFault::Unknown),
         }))
@@ -157,7 +161,8 @@ impl Coding {
         match self {
             Coding::Gzip { inflate, between } => gzip_step(inflate, between, coded, out),
             Coding::Deflate { inflate, head, ended } => deflate_step(inflate, head, ended, coded, out),
-            Coding::Brotli(state) => brotli_step(state, coded, out),
+            Coding::Brotli { ended: true, .. } => Ok((coded.len(), 0)),
+            Coding::Brotli { state, ended } => brotli_step(state, ended, coded, out),
             Coding::Zstd(decoder) => {
                 let status = decoder.run_on_buffers(coded, out).map_err(|_| DecodeFault::Broken)?;
                 Ok((status.bytes_read, status.bytes_written))
@@ -168,7 +173,7 @@ impl Coding {
     fn window_bytes(&self) -> usize {
         match self {
             Coding::Gzip { .. } | Coding::Deflate { .. } => 48 << 10,
-            Coding::Brotli(state) => state.ringbuffer_size.unsigned_abs() as usize + (32 << 10),
+            Coding::Brotli { state, .. } => state.ringbuffer_size.unsigned_abs() as usize + (32 << 10),
             Coding::Zstd(_) => 1 << ZSTD_WINDOW_LOG_MAX,
         }
     }
@@ -253,6 +258,7 @@ fn deflate_step(
 
 fn brotli_step(
     state: &mut BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
+    ended: &mut bool,
     coded: &[u8],
     out: &mut [u8],
 ) -> Result<(usize, usize), DecodeFault> {
@@ -263,7 +269,10 @@ fn brotli_step(
     match result {
         BrotliResult::ResultFailure => Err(DecodeFault::Broken),
         // What follows the end is nobody's.
-        BrotliResult::ResultSuccess => Ok((coded.len(), given)),
+        BrotliResult::ResultSuccess => {
+            *ended = true;
+            Ok((coded.len(), given))
+        }
         BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok((taken, given)),
     }
 }
@@ -356,6 +365,15 @@ mod tests {
         assert_eq!(decode("zstd", &bomb, 4096), Err(DecodeFault::Bomb));
         bomb = gzip(&gzip(&vec![0; 12 << 20]));
         assert_eq!(decode("gzip, gzip", &bomb, 4096), Err(DecodeFault::Bomb));
+    }
+
+    #[test]
+    fn what_follows_the_end_of_brotli_is_nobodys_in_any_split() {
+        let mut coded = brotli_stored(b"text");
+        coded.extend_from_slice(b"and more");
+        for step in [1, 3, usize::MAX] {
+            assert_eq!(decode("br", &coded, step), Ok(b"text".to_vec()), "by {step}");
+        }
     }
 
     #[test]
