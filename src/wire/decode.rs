@@ -132,11 +132,7 @@ enum Coding {
         head: Vec<u8>,
         ended: bool,
     },
-    /// The decoder makes an error of anything it is given after its end, so it is not asked again.
-    Brotli {
-        state: Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>,
-        ended: bool,
-    },
+    Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
     Zstd(zstd::stream::raw::Decoder<'static>),
 }
 
@@ -150,7 +146,7 @@ impl Coding {
             b"" | b"identity" => return Ok(None),
             b"gzip" | b"x-gzip" => Coding::Gzip { inflate: Decompress::new_gzip(15), between: false },
             b"deflate" => Coding::Deflate { inflate: None, head: Vec::new(), ended: false },
-            b"br" => Coding::Brotli { state: Box::new(brotli_state()), ended: false },
+            b"br" => Coding::Brotli(Box::new(brotli_state())),
             b"zstd" => Coding::Zstd(zstd_decoder()?),
             _ => return Err(DecodeFault::Unknown),
         }))
@@ -161,8 +157,7 @@ impl Coding {
         match self {
             Coding::Gzip { inflate, between } => gzip_step(inflate, between, coded, out),
             Coding::Deflate { inflate, head, ended } => deflate_step(inflate, head, ended, coded, out),
-            Coding::Brotli { ended: true, .. } => Ok((coded.len(), 0)),
-            Coding::Brotli { state, ended } => brotli_step(state, ended, coded, out),
+            Coding::Brotli(state) => brotli_step(state, coded, out),
             Coding::Zstd(decoder) => {
                 let status = decoder.run_on_buffers(coded, out).map_err(|_| DecodeFault::Broken)?;
                 Ok((status.bytes_read, status.bytes_written))
@@ -173,7 +168,7 @@ impl Coding {
     fn window_bytes(&self) -> usize {
         match self {
             Coding::Gzip { .. } | Coding::Deflate { .. } => 48 << 10,
-            Coding::Brotli { state, .. } => state.ringbuffer_size.unsigned_abs() as usize + (32 << 10),
+            Coding::Brotli(state) => state.ringbuffer_size.unsigned_abs() as usize + (32 << 10),
             Coding::Zstd(_) => 1 << ZSTD_WINDOW_LOG_MAX,
         }
     }
@@ -258,7 +253,6 @@ fn deflate_step(
 
 fn brotli_step(
     state: &mut BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
-    ended: &mut bool,
     coded: &[u8],
     out: &mut [u8],
 ) -> Result<(usize, usize), DecodeFault> {
@@ -269,10 +263,7 @@ fn brotli_step(
     match result {
         BrotliResult::ResultFailure => Err(DecodeFault::Broken),
         // What follows the end is nobody's.
-        BrotliResult::ResultSuccess => {
-            *ended = true;
-            Ok((coded.len(), given))
-        }
+        BrotliResult::ResultSuccess => Ok((coded.len(), given)),
         BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok((taken, given)),
     }
 }
