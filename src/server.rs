@@ -238,12 +238,9 @@ fn raise_descriptor_limit() {
 fn bind_all(addresses: &[SocketAddr], cores: usize) -> Result<Vec<Vec<std::net::TcpListener>>, StartFault> {
     let mut per_core: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
     for wanted in addresses {
-        let mut address = *wanted;
+        let address = face::claim(*wanted).map_err(|why| cannot_listen(*wanted, &why))?;
         for listeners in &mut per_core {
-            let bound = face::bind(address, BACKLOG).map_err(|why| cannot_listen(*wanted, &why))?;
-            // The first socket settles a port that was left open; the others share it.
-            address = bound.local_addr().map_err(|why| cannot_listen(*wanted, &why))?;
-            listeners.push(bound);
+            listeners.push(face::bind(address, BACKLOG).map_err(|why| cannot_listen(*wanted, &why))?);
         }
     }
     Ok(per_core)

@@ -168,7 +168,8 @@ impl View {
         // Up to where the last picture began, and clear from there.
         let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
         self.lines = text.lines().count();
-        eprint!("{up}{text}");
+        // Without wrapping: a line that took two would put the next picture in the wrong place.
+        eprint!("{up}\x1b[?7l{text}\x1b[?7h");
     }
 
     fn picture(&self, totals: &Totals, server: &Server, data: &Path) -> String {

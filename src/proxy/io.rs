@@ -53,13 +53,18 @@ impl Driver {
         if force_epoll || by_environment {
             return Driver::Epoll;
         }
-        // A container's seccomp profile may forbid the ring altogether, an old kernel only its newer flags.
-        let granted = |ring: io_uring::Builder| ring.build(8).is_ok();
-        match (granted(deferred()), granted(io_uring::IoUring::builder())) {
-            (true, _) => Driver::UringDeferred,
-            (false, true) => Driver::Uring,
-            (false, false) => Driver::Epoll,
-        }
+        // On a thread of its own: taking a ring down interrupts system calls of the thread that made it.
+        std::thread::spawn(granted).join().unwrap_or(Driver::Epoll)
+    }
+}
+
+/// A container's seccomp profile may forbid the ring altogether, an old kernel only its newer flags.
+fn granted() -> Driver {
+    let built = |ring: io_uring::Builder| ring.build(8).is_ok();
+    match (built(deferred()), built(io_uring::IoUring::builder())) {
+        (true, _) => Driver::UringDeferred,
+        (false, true) => Driver::Uring,
+        (false, false) => Driver::Epoll,
     }
 }
 
@@ -120,6 +125,17 @@ impl Listener {
         let (stream, peer) = self.0.accept().await?;
         Ok((Socket::new(stream), peer))
     }
+}
+
+/// Find the address free, and settle a port that was left open. `SO_REUSEPORT` alone would not notice another gateway
+/// of the same user on the port: the kernel would deal the connections out between the two.
+pub fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    std::net::TcpListener::from(socket).local_addr()
 }
 
 /// Bind a socket that several cores can share by port (`SO_REUSEPORT`), each with a queue of its own.

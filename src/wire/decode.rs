@@ -132,7 +132,11 @@ enum Coding {
         head: Vec<u8>,
         ended: bool,
     },
-    Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
+    /// What follows the end is nobody's: a state that has ended reads it as broken.
+    Brotli {
+        state: Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>,
+        ended: bool,
+    },
     Zstd(zstd::stream::raw::Decoder<'static>),
 }
 
@@ -146,7 +150,7 @@ impl Coding {
             b"" | b"identity" => return Ok(None),
             b"gzip" | b"x-gzip" => Coding::Gzip { inflate: Decompress::new_gzip(15), between: false },
             b"deflate" => Coding::Deflate { inflate: None, head: Vec::new(), ended: false },
-            b"br" => Coding::Brotli(Box::new(brotli_state())),
+            b"br" => Coding::Brotli { state: Box::new(brotli_state()), ended: false },
             b"zstd" => Coding::Zstd(zstd_decoder()?),
             _ => return Err(DecodeFault::Unknown),
         }))
@@ -157,7 +161,7 @@ impl Coding {
         match self {
             Coding::Gzip { inflate, between } => gzip_step(inflate, between, coded, out),
             Coding::Deflate { inflate, head, ended } => deflate_step(inflate, head, ended, coded, out),
-            Coding::Brotli(state) => brotli_step(state, coded, out),
+            Coding::Brotli { state, ended } => brotli_step(state, ended, coded, out),
             Coding::Zstd(decoder) => {
                 let status = decoder.run_on_buffers(coded, out).map_err(|_| DecodeFault::Broken)?;
                 Ok((status.bytes_read, status.bytes_written))
@@ -168,7 +172,7 @@ impl Coding {
     fn window_bytes(&self) -> usize {
         match self {
             Coding::Gzip { .. } | Coding::Deflate { .. } => 48 << 10,
-            Coding::Brotli(state) => state.ringbuffer_size.unsigned_abs() as usize + (32 << 10),
+            Coding::Brotli { state, .. } => state.ringbuffer_size.unsigned_abs() as usize + (32 << 10),
             Coding::Zstd(_) => 1 << ZSTD_WINDOW_LOG_MAX,
         }
     }
@@ -253,17 +257,23 @@ fn deflate_step(
 
 fn brotli_step(
     state: &mut BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
+    ended: &mut bool,
     coded: &[u8],
     out: &mut [u8],
 ) -> Result<(usize, usize), DecodeFault> {
+    if *ended {
+        return Ok((coded.len(), 0));
+    }
     let (mut left, mut taken) = (coded.len(), 0);
     let (mut space, mut given, mut total) = (out.len(), 0, 0);
     let result =
         BrotliDecompressStream(&mut left, &mut taken, coded, &mut space, &mut given, out, &mut total, state);
     match result {
         BrotliResult::ResultFailure => Err(DecodeFault::Broken),
-        // What follows the end is nobody's.
-        BrotliResult::ResultSuccess => Ok((coded.len(), given)),
+        BrotliResult::ResultSuccess => {
+            *ended = true;
+            Ok((coded.len(), given))
+        }
         BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok((taken, given)),
     }
 }
@@ -336,6 +346,19 @@ mod tests {
         ];
         for (coding, coded) in coded {
             for step in [1, 2, 333, usize::MAX] {
+                assert_eq!(decode(coding, &coded, step).as_deref(), Ok(&text[..]), "{coding} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_the_end_is_ignored() {
+        let text = b"data: 1\n\n".repeat(3);
+        for (coding, mut coded) in
+            [("br", brotli_stored(&text)), ("deflate", zlib(&text)), ("deflate", raw_deflate(&text))]
+        {
+            coded.extend_from_slice(b"\xff trailing");
+            for step in [1, 5, usize::MAX] {
                 assert_eq!(decode(coding, &coded, step).as_deref(), Ok(&text[..]), "{coding} by {step}");
             }
         }

@@ -203,3 +203,16 @@ fn nobody_listening_is_a_502() {
     assert_eq!(reply.status, 502);
     assert!(reply.text().contains("no connection to the provider"), "{}", reply.text());
 }
+
+#[test]
+fn a_port_that_is_taken_is_an_error_even_for_another_gateway_of_the_same_user() {
+    let gate = Gate::start(Knobs::default());
+    let taken = weir::server::Options {
+        listen: vec![gate.addr],
+        data: tempfile::tempdir().unwrap().path().join("other"),
+        cores: Some(1),
+        ..weir::server::Options::default()
+    };
+    let why = weir::server::Server::start(taken).err().expect("the port is taken").to_string();
+    assert!(why.contains("another program listens there"), "{why}");
+}

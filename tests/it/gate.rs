@@ -54,8 +54,13 @@ impl Gate {
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
         let mut block = [0; 4096];
-        while let Ok(n @ 1..) = stream.read(&mut block) {
-            answer.extend_from_slice(&block[..n]);
+        loop {
+            match stream.read(&mut block) {
+                Ok(0) => break,
+                Ok(n) => answer.extend_from_slice(&block[..n]),
+                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
         }
         String::from_utf8_lossy(&answer).into_owned()
     }

@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("cli/serve.rs", "server", "the command that starts it"),
     ("cli/demo.rs", "server", "the command that starts one for itself"),
+    ("cli/doctor.rs", "server", "the command that starts one to look at both of its ends"),
 ];
 
 /// Macros of `base` that the compiler shows at the root.

@@ -121,7 +121,7 @@ function paintPace() {
     if (at === minutes.length - 1) bar.setAttribute('class', 'now');
     picture.append(bar);
   });
-  byId('spark').replaceChildren(picture, el('div', { class: 'axis' }, el('span', null, '60 min ago'), el('span', null, `most ${count(most)}`), el('span', null, 'now')));
+  byId('spark').replaceChildren(picture, el('div', { class: 'axis' }, el('span', null, '60 min ago'), el('span', null, `most ${count(Math.max(...minutes.map((minute) => minute.exchanges)))}`), el('span', null, 'now')));
   const last = minutes[minutes.length - 2];
   byId('pace').textContent = `last full minute ${count(last.exchanges)}`;
 }
