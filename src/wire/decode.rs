@@ -382,6 +382,15 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_the_end_of_brotli_is_nobodys_in_any_split() {
+        let mut coded = brotli_stored(b"text");
+        coded.extend_from_slice(b"and more");
+        for step in [1, 3, usize::MAX] {
+            assert_eq!(decode("br", &coded, step), Ok(b"text".to_vec()), "by {step}");
+        }
+    }
+
+    #[test]
     fn broken_and_unknown_codings() {
         for coding in ["gzip", "zstd", "br", "deflate"] {
             assert_eq!(decode(coding, &[0xff; 400], 7), Err(DecodeFault::Broken), "{coding}");
