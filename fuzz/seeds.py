@@ -3,8 +3,10 @@
 usage: seeds.py CORPUS
 """
 
+import base64
 import gzip
 import json
+import os
 import pathlib
 import re
 import sys
@@ -15,6 +17,9 @@ root = pathlib.Path(__file__).resolve().parent.parent
 
 # Those of targets/reader.rs, in its order.
 PATHS = re.findall(r'^    "(/.*)",$', (root / "fuzz/targets/reader.rs").read_text(), re.M)
+CASE = re.compile(
+    r".*?=== request (\S+) (\S+)\n(.*?)\n=== response (\d+)([^\n]*)\n(.*?)\n\n(.*)\n=== expected", re.S
+)
 
 
 def plant(target, name, data, choices=(0, 1)):
@@ -25,16 +30,19 @@ def plant(target, name, data, choices=(0, 1)):
 
 
 for path in sorted((root / "tests/cases").glob("*/*.txt")):
-    match = re.match(r".*?=== request (\S+) (\S+)\n(.*?)\n=== response (\d+)[^\n]*\n(.*?)\n\n(.*)\n=== expected", path.read_text(), re.S)
+    match = CASE.match(path.read_text())
     if not match:
         continue
-    method, target, request, status, fields, body = match.groups()
+    method, target, request, status, flags, fields, body = match.groups()
     name, body = f"{path.parent.name}-{path.stem}", body.encode()
+    if "base64" in flags:
+        body = base64.b64decode(body)
     request = request.strip().encode()
-    plant("ask", name, request)
-    path = next((index for index, path in enumerate(PATHS) if path == target.split("?")[0]), 0)
-    plant("reader", name, body, [path + kind * len(PATHS) for kind in range(5)])
-    plant("sse" if b"data:" in body else "framings", name, body)
+    plant("ask", name, request, range(16))
+    # The path of the list that is most like the case's own stands for its dialect.
+    like = max(range(len(PATHS)), key=lambda at: len(os.path.commonprefix([PATHS[at], target])))
+    plant("reader", name, body, [like + kind * len(PATHS) for kind in range(5)])
+    plant("sse" if b"data:" in body else "framings", name, body, range(3))
     plant("decode", name, gzip.compress(body), [0])
     plant("decode", name + "-z", zlib.compress(body), [1])
     plant("head", name, f"{method} {target} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(request)}\r\n\r\n".encode(), [0])

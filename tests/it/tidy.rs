@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["base", "llm"]),
     ("record", &["base", "llm"]),
     ("proxy", &["base", "wire", "llm", "policy", "record::record"]),
-    ("admin", &["base", "wire", "llm", "policy", "record", "config"]),
+    ("admin", &["base", "wire", "policy", "record", "config"]),
     ("config", &["base", "llm", "policy", "record::export"]),
     ("cli", &["base", "config", "policy", "record", "llm"]),
     ("server", &["base", "wire", "llm", "policy", "record", "proxy", "admin", "config"]),

@@ -1,7 +1,7 @@
 //! API languages: one file each. A closed set, so that adding one makes the compiler list what is missing.
 //!
 //! Every dialect's reader has the same face: it is given events or one body, says what it learned of each
-//! ([`Effect`]), and fills a [`Draft`] from which the reading is made at the end.
+//! (`Effect`), and fills a `Draft` from which the reading is made at the end.
 
 mod chat;
 mod converse;
