@@ -251,7 +251,7 @@ async fn attempt(
             true => upstream::connect(core, &provider.origin, limit).await?,
         };
         sending.account.connected(clock::now().since(since));
-        match (Relay { core, conn, sending, lease }).run(provider, hop).await {
+        match (Relay { core, conn, sending, lease, others_armed: false }).run(provider, hop).await {
             Ok(after) => return Ok(after),
             Err(Broken::Fault(fault)) => return Err(fault),
             Err(Broken::Stale(fault)) => {

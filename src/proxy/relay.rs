@@ -62,6 +62,8 @@ pub(super) struct Relay<'a, 's> {
     pub(super) conn: &'a mut Conn,
     pub(super) sending: &'a mut Sending<'s>,
     pub(super) lease: Lease,
+    /// Whether the client's farewell and the time limit have been polled and nothing but the provider woke us since.
+    pub(super) others_armed: bool,
 }
 
 impl Relay<'_, '_> {
@@ -248,6 +250,7 @@ impl Relay<'_, '_> {
             self.sending.account.lasts(self.core);
         }
         self.conn.limit.set_after(idle);
+        self.others_armed = false;
         let mut drained = true;
         while !down.done {
             if drained {
@@ -361,18 +364,29 @@ impl Relay<'_, '_> {
         Ok(())
     }
 
+    /// Wait for the provider, the client's farewell or the time limit.
+    ///
+    /// Between the events of a stream the latter two stay armed with this task's waker, so that an event need not touch
+    /// them: they are polled when the task wakes and it was not the provider.
     async fn wait_response(&mut self) -> Event {
-        poll_fn(|cx| {
+        let (mut skip_once, mut armed) = (self.others_armed, self.others_armed);
+        let waited = poll_fn(|cx| {
             if self.lease.transport.poll_readable(cx).is_ready() {
                 return Poll::Ready(Event::FromProvider);
             }
+            if std::mem::take(&mut skip_once) {
+                return Poll::Pending;
+            }
+            armed = true;
             // An unfinished upload has its own reader of the client's bytes; it is not resumed after an early answer.
             if self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
                 return Poll::Ready(Event::FromClient);
             }
             self.conn.limit.poll(cx).map(|()| Event::Late)
-        })
-        .await
+        });
+        let event = waited.await;
+        self.others_armed = armed && matches!(event, Event::FromProvider);
+        event
     }
 
     /// The response is complete: the connection goes back to the pool if nothing is left on it.
