@@ -42,11 +42,10 @@ impl Spare {
         }
     }
 
-    /// Free one buffer; called now and then, so that a core that has become quiet becomes small.
-    pub fn shrink(&mut self) {
-        if let Some(buffer) = self.buffers.pop() {
-            self.bytes -= buffer.capacity();
-        }
+    /// Free them all: a core that has become quiet becomes small.
+    pub fn free(&mut self) {
+        self.buffers = Vec::new();
+        self.bytes = 0;
     }
 }
 
@@ -67,9 +66,7 @@ mod tests {
             spare.give(Vec::with_capacity(500_000));
         }
         assert!(spare.bytes <= KEPT_TOTAL_BYTES && !spare.buffers.is_empty());
-        while !spare.buffers.is_empty() {
-            spare.shrink();
-        }
-        assert_eq!(spare.bytes, 0);
+        spare.free();
+        assert!(spare.bytes == 0 && spare.buffers.is_empty());
     }
 }

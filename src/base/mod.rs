@@ -6,6 +6,7 @@ pub mod buf;
 pub mod clock;
 pub mod fields;
 pub mod id;
+pub mod memory;
 pub mod ring;
 pub mod settings;
 pub mod stats;

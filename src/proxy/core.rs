@@ -24,6 +24,7 @@ use super::upstream::Pool;
 use crate::base::buf::Spare;
 use crate::base::clock;
 use crate::base::id::ExchangeId;
+use crate::base::memory;
 use crate::base::ring::{Producer, Reservation, Room};
 use crate::base::stats::{CoreStats, Count, Stats};
 use crate::policy::decide::{Verdict, Wants};
@@ -98,6 +99,9 @@ pub struct Core {
     ring: RefCell<Producer<Note, CapturePart>>,
     scratch: RefCell<Scratch>,
     spare: RefCell<Spare>,
+    /// Exchanges at the last tick, and whether memory was freed since it was last given back.
+    ticked_at: Cell<u64>,
+    freed: Cell<bool>,
     diag: Option<Diag>,
     logins: RefCell<HashMap<u32, Option<String>>>,
     inboxes: Vec<mpsc::Sender<Handed>>,
@@ -190,6 +194,8 @@ impl Core {
                 ranges: Vec::with_capacity(64),
             }),
             spare: RefCell::default(),
+            ticked_at: Cell::new(0),
+            freed: Cell::new(false),
             diag: Diag::new().ok(),
             logins: RefCell::default(),
             inboxes: setup.inboxes,
@@ -252,12 +258,21 @@ impl Core {
         self.pool.sweep(clock::now());
         self.take_used();
         self.free_spent();
-        self.spare.borrow_mut().shrink();
+        self.release_when_quiet();
         let ring = self.ring.borrow();
         self.stats.set(Count::RingRecords, ring.notes_waiting() as u64);
         self.stats.set(Count::RingCaptureBytes, ring.part_bytes_in_flight() as u64);
         if self.is_draining() {
             self.idle.borrow_mut().drain().for_each(|(_, waker)| waker.wake());
+        }
+    }
+
+    /// A tick without a new exchange, after bodies were freed: their memory goes back to the system.
+    fn release_when_quiet(&self) {
+        let quiet = self.ticked_at.replace(self.count.get()) == self.count.get();
+        if quiet && self.freed.replace(false) {
+            self.spare.borrow_mut().free();
+            memory::release();
         }
     }
 
@@ -302,6 +317,7 @@ impl Core {
     fn take_used(&self) {
         let (mut ring, mut spare) = (self.ring.borrow_mut(), self.spare.borrow_mut());
         while let Some(part) = ring.used() {
+            self.freed.set(true);
             // Only the last holder of the bytes gets the buffer itself; anything else is dropped here.
             if let Ok(bytes) = part.bytes.try_into_mut() {
                 spare.give(Vec::from(bytes));

@@ -40,6 +40,7 @@ use super::store::log;
 use super::tail::Tail;
 pub use super::tail::TailDoor;
 use crate::base::clock::{self, Moment};
+use crate::base::memory;
 use crate::base::ring;
 
 /// A core's end of the lanes.
@@ -100,6 +101,8 @@ const CONTENT_BLOCK_BYTES: usize = 1 << 20;
 const NOTES_AT_ONCE: usize = 4096;
 /// Pause between two attempts at something that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// A writer with nothing to do for this long gives memory back.
+const QUIET_AFTER: Duration = Duration::from_millis(500);
 /// How long a stopping writer tries to save what is left.
 const LAST_TRY_FOR: Duration = Duration::from_secs(5);
 
@@ -217,8 +220,17 @@ impl Writer {
     pub fn run(mut self, stop: &AtomicBool) {
         let (shortest, longest) = self.options.poll;
         let mut pause = shortest;
+        let mut busy_at = None;
         while !stop.load(Ordering::Acquire) {
-            let worked = self.turn(clock::now());
+            let now = clock::now();
+            let worked = self.turn(now);
+            if worked {
+                busy_at = Some(now);
+            } else if busy_at.is_some_and(|at| now.since(at) > QUIET_AFTER) {
+                // What a flood of bodies took is given back once it is over.
+                busy_at = None;
+                memory::release();
+            }
             pause = if worked { shortest } else { (pause * 2).min(longest) };
             std::thread::park_timeout(pause);
         }
