@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Facts;
@@ -34,12 +35,16 @@ impl Control {
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("weir-control-io")
             .build()?;
+        let signals = {
+            let _inside = runtime.enter();
+            EndSignals::listen()?
+        };
         let mut door = Door::default();
         let first_link = door.make_link()?;
         let room = Arc::new(Room::new(facts, door)?);
         let (stop, stopped) = oneshot::channel();
         let run = move || {
-            runtime.block_on(answer(asks, room, socket, stopped));
+            runtime.block_on(answer(asks, room, socket, signals, stopped));
             // Looks that are under way read only: nobody waits for them.
             runtime.shutdown_timeout(Duration::from_millis(100));
         };
@@ -64,9 +69,10 @@ async fn answer(
     mut asks: mpsc::Receiver<Ask>,
     room: Arc<Room>,
     socket: ControlSocket,
+    signals: EndSignals,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    tokio::spawn(drain_on_signal(room.facts.drain.clone()));
+    tokio::spawn(signals.drain(room.facts.drain.clone()));
     let serving = tokio::spawn(socket.serve(room.clone()));
     loop {
         let ask = tokio::select! {
@@ -87,18 +93,25 @@ async fn answer(
     serving.abort();
 }
 
-/// SIGTERM and SIGINT begin the drain.
-async fn drain_on_signal(drain: Arc<AtomicBool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM and SIGINT begin the drain. Taken before anybody listens: one that came earlier would end the process with
+/// its first streams.
+struct EndSignals {
+    term: Signal,
+    int: Signal,
+}
+
+impl EndSignals {
+    fn listen() -> io::Result<EndSignals> {
+        Ok(EndSignals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
-    drain.store(true, Ordering::Relaxed);
+
+    async fn drain(mut self, drain: Arc<AtomicBool>) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+        drain.store(true, Ordering::Relaxed);
+    }
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
