@@ -34,7 +34,7 @@
 //!
 //! # Life of an exchange
 //!
-//! Read `proxy/exchange.rs` first: one request from head to record.
+//! Read [`proxy::exchange`] first: one request from head to record.
 
 // The library is public only enough for the binary, tests, benches and fuzz targets.
 #![allow(clippy::missing_errors_doc, reason = "errors are described where they are not the plain io::Error")]

@@ -16,7 +16,5 @@ pub mod dialect;
 mod likeness;
 pub mod mcp;
 pub mod meter;
-pub mod price;
-pub mod provider;
 pub mod socket;
 pub mod usage;

@@ -1,1 +1,0 @@
-//! Usage × model → cost.
