@@ -183,7 +183,17 @@ fn every_module_says_what_it_is() {
 
 #[test]
 fn nothing_is_left_over() {
-    let words = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX:", "/work/", "/root/", "/home/"];
+    // Written in two pieces, so that this list is not a finding of its own.
+    let words = [
+        concat!("to", "do!("),
+        concat!("db", "g!("),
+        concat!("unimpl", "emented!("),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+    ];
     let mut faults = Vec::new();
     let ends = [
         ".rs", ".toml", ".md", ".py", ".mjs", ".json", ".hujson", ".js", ".css", ".html", "run", "loss",
