@@ -215,11 +215,11 @@ impl Account {
 
     /// The request body, once no retry can need it any more.
     pub(super) fn capture_request(&mut self, core: &Core, body: Vec<u8>) {
-        self.record.bytes.request_received = body.len() as u64;
-        core.stats.add(Count::BytesFromClients, body.len() as u64);
         if body.is_empty() {
             return;
         }
+        self.record.bytes.request_received = body.len() as u64;
+        core.stats.add(Count::BytesFromClients, body.len() as u64);
         self.record.request_hash = format!("{:016x}", xxh3_64(&body));
         self.keep(core, BodyKind::Request, body);
     }

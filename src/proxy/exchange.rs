@@ -75,9 +75,24 @@ async fn story(
     if request.expects_continue && !body.is_done() {
         conn.send(b"HTTP/1.1 100 Continue\r\n\r\n", core.limits().body_idle).await?;
     }
-    let (reader, model_span) = ask(core, conn, request, &route, &mut body, account).await?;
-    let plan = verdict(core, conn, &route, account)?;
-    let mut sending = Sending { request, route: &route, body: &mut body, reader, model_span, account };
+    let told = send(core, conn, request, &route, &mut body, account).await;
+    // Where no answer has released it: what was refused, or sent in vain, stands in the account too.
+    account.capture_request(core, body.release());
+    told
+}
+
+/// From the body to the end of the response.
+async fn send(
+    core: &Core,
+    conn: &mut Conn,
+    request: &Request,
+    route: &Route,
+    body: &mut Body,
+    account: &mut Account,
+) -> Result<After, Fault> {
+    let (reader, model_span) = ask(core, conn, request, route, body, account).await?;
+    let plan = verdict(core, conn, route, account)?;
+    let mut sending = Sending { request, route, body, reader, model_span, account };
     carry(core, conn, &mut sending, &plan).await
 }
 

@@ -202,6 +202,15 @@ fn nobody_listening_is_a_502() {
     let reply = snapshot_gate.client().send(&Request::messages(ASK)).unwrap();
     assert_eq!(reply.status, 502);
     assert!(reply.text().contains("no connection to the provider"), "{}", reply.text());
+    let id = reply.header("x-weir-id").expect("an id").to_owned();
+    let reader = weir::record::store::Reader::open(snapshot_gate.data.path()).unwrap();
+    let kept = (0..200).find_map(|_| {
+        weir::base::clock::pause(Duration::from_millis(25));
+        reader.show(&id).unwrap()
+    });
+    let kept = kept.expect("a record of what failed");
+    assert_eq!(kept.record.bytes.request_received, ASK.len() as u64);
+    assert_eq!(kept.request_body.as_deref(), Some(ASK.as_bytes()), "what was sent in vain is kept");
 }
 
 #[test]
