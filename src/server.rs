@@ -20,6 +20,7 @@ use crate::admin;
 use crate::base::clock;
 use crate::base::ring::lanes;
 use crate::base::stats::{Count, Stats};
+use crate::policy::quota::Budgets;
 use crate::policy::snapshot::Snapshot;
 use crate::proxy::core::{self, Setup};
 use crate::proxy::io::{self as face, Driver};
@@ -131,6 +132,7 @@ impl Server {
         let addresses: Vec<_> = listeners[0].iter().filter_map(|bound| bound.local_addr().ok()).collect();
         let tls = towards_providers(options.ca_file.as_deref())?;
         let driver = Driver::probe(options.force_epoll);
+        let budgets: Arc<Budgets> = Arc::default();
         let stats = Stats::new(cores);
         let (producers, consumers): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| lanes(RING_NOTES, RING_PARTS, RING_PART_BYTES)).unzip();
@@ -163,6 +165,7 @@ impl Server {
                 listeners: std::mem::take(&mut listeners[index]),
                 snapshot: options.snapshot.clone(),
                 stats: stats.clone(),
+                budgets: budgets.clone(),
                 ring,
                 tls: tls.clone(),
                 asks: asks.clone(),

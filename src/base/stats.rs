@@ -60,6 +60,10 @@ counters! {
     CapturesShed, "captures_shed_total", "Body captures dropped because ring or budget was full.";
     RingRecords, "ring_records", "Records waiting in this core's ring.";
     RingCaptureBytes, "ring_capture_bytes", "Captured bytes waiting for the writer.";
+    QuotaRefused, "quota_refused_total", "Exchanges refused because a quota was used up.";
+    QuotaWarned, "quota_warned_total", "Exchanges that drew on an empty quota that only warns.";
+    QuotaEnded, "quota_ended_total", "Streams ended because they overran a quota.";
+    QuotaEstimated, "quota_estimated_total", "Exchanges charged by an estimate: the provider did not say what they used.";
     Panics, "panics_total", "Exchanges ended by a caught panic.";
 }
 

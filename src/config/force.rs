@@ -36,9 +36,6 @@ impl Found {
         for policy in &file.policies {
             self.unenforced(&policy.place, "policies are not evaluated yet");
         }
-        for (name, _) in &file.quotas {
-            self.unenforced(&name.place, "quotas are not enforced yet");
-        }
         let capabilities = file.grants.iter().flat_map(|grant| &grant.app.own);
         for tools in capabilities.filter_map(|capability| capability.tools.as_ref()) {
             self.unenforced(&tools.place, "tool rules are not enforced yet");

@@ -11,42 +11,30 @@
 //! its prediction. A bucket is thus overspent by at most the true cost of one exchange, plus what the exchanges
 //! running at that moment cost beyond their predictions; with `reserve: "max"` by one exchange.
 //!
+//! A core draws through its own [`Till`], which remembers where cells are: no lock, and no line shared with other cores
+//! but the cell itself, is touched by a bucket that the core has seen before.
+//!
 //! Deliberately absent: time (handed in), prices (costs are handed in), machines (leases stand above this).
 
 mod cell;
+mod name;
 pub mod predict;
 pub mod settings;
+mod till;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::snapshot::Bucket;
+use super::snapshot::{Bucket, Snapshot};
 use crate::base::clock::Wall;
-pub use cell::Cell;
-use settings::{OnExceed, Unit};
+pub use cell::{Balance, Cell};
+pub use name::Fill;
+use settings::Unit;
+pub use till::{Drawn, Held, Reservation, Till};
 
 /// Cells kept; past it full and idle ones are forgotten, and if there are none the request is refused.
 pub const CELLS_MAX: usize = 1 << 20;
-
-/// What fills the templates of bucket names.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fill<'a> {
-    /// `<user>`: the principal.
-    pub user: &'a str,
-    /// `<node>`
-    pub node: Option<&'a str>,
-    /// `<group>`: every group has its own bucket, and all of them count.
-    pub groups: &'a [&'a str],
-    /// `<agent>`: a claim of the client.
-    pub agent: Option<&'a str>,
-    /// `<session>`: a claim of the client.
-    pub session: Option<&'a str>,
-    /// `<model>`
-    pub model: Option<&'a str>,
-}
 
 /// What an exchange costs, or is predicted to cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,16 +43,23 @@ pub struct Cost {
     pub dollars: Option<i64>,
     /// Tokens in and out.
     pub tokens: i64,
+    /// Requests: one, or none where nothing was executed.
+    pub requests: i64,
 }
 
 impl Cost {
+    /// Nothing was executed.
+    pub const NOTHING: Cost = Cost { dollars: Some(0), tokens: 0, requests: 0 };
+
     /// In parts of a unit; an unpriced model costs nothing only where it was let pass as such.
-    fn of(self, unit: Unit) -> i64 {
+    #[must_use]
+    pub fn of(self, unit: Unit) -> i64 {
         match unit {
             Unit::Dollars => self.dollars.unwrap_or(0),
             Unit::Tokens => self.tokens,
-            Unit::Requests => 1,
+            Unit::Requests => self.requests,
         }
+        .max(0)
     }
 }
 
@@ -80,7 +75,7 @@ pub enum Exceeded {
     },
     /// A dollar bucket, and a model without a price.
     Unpriced {
-        /// The bucket's full name.
+        /// The bucket's name.
         bucket: String,
     },
     /// The capability names a bucket that the file does not have.
@@ -89,7 +84,53 @@ pub enum Exceeded {
         bucket: String,
     },
     /// There are more buckets than are kept.
-    TooMany,
+    TooMany {
+        /// The full name of the one that found no place.
+        bucket: String,
+    },
+}
+
+impl Exceeded {
+    /// The bucket that refused.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        match self {
+            Exceeded::Empty { bucket, .. }
+            | Exceeded::Unpriced { bucket }
+            | Exceeded::Missing { bucket }
+            | Exceeded::TooMany { bucket } => bucket,
+        }
+    }
+
+    /// When asking again may help, in whole seconds. What only an operator can mend: in a day.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Exceeded::Empty { retry_after, .. } => *retry_after,
+            Exceeded::Unpriced { .. } | Exceeded::Missing { .. } => cell::NO_REFILL,
+            Exceeded::TooMany { .. } => Duration::from_secs(60),
+        }
+    }
+}
+
+impl std::fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bucket = self.bucket();
+        match self {
+            Exceeded::Empty { retry_after, .. } => {
+                write!(
+                    f,
+                    "quota {bucket} is used up; it holds something again in {} s",
+                    retry_after.as_secs()
+                )
+            }
+            Exceeded::Unpriced { .. } => {
+                write!(f, "quota {bucket} counts dollars, and this model has no known price")
+            }
+            Exceeded::Missing { .. } => write!(f, "quota {bucket} is granted but not configured"),
+            Exceeded::TooMany { .. } => write!(f, "quota {bucket} finds no place: too many are kept already"),
+        }
+    }
 }
 
 /// All balances, shared by the cores.
@@ -98,115 +139,27 @@ pub struct Budgets {
     cells: RwLock<HashMap<Box<str>, Arc<Cell>>>,
 }
 
-/// What is held for a running exchange. Settle it, whatever happens: dropping it settles at what was reserved.
-#[derive(Debug)]
-#[must_use = "settle it with the true cost"]
-pub struct Reservation {
-    parts: Vec<Part>,
-    /// Full names of empty buckets that only warn.
-    pub warned: Vec<String>,
-}
-
-#[derive(Debug)]
-struct Part {
-    name: Box<str>,
-    cell: Arc<Cell>,
-    amount: i64,
-    capacity: i64,
-    unit: Unit,
-    ends_streams: bool,
-}
-
-/// A balance as kept in the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Balance {
-    /// Full name of the bucket.
-    pub bucket: String,
-    /// What it holds, reservations not taken off.
-    pub balance: i64,
-    /// What is reserved: charged after a crash, since it may have been spent.
-    pub reserved: i64,
-    /// When it was last refilled.
-    pub refilled: Wall,
-}
-
 impl Budgets {
-    /// Reserve on every bucket that `names` lists, or on none. `cost` is the prediction.
-    pub fn reserve(
-        &self,
-        buckets: &[Bucket],
-        names: &[Arc<str>],
-        fill: &Fill<'_>,
-        cost: Cost,
-        unpriced_allowed: bool,
-        now: Wall,
-    ) -> Result<Reservation, Exceeded> {
-        let mut held = Reservation { parts: Vec::new(), warned: Vec::new() };
-        for name in names {
-            let bucket = find(buckets, name)?;
-            if bucket.unit == Unit::Dollars && cost.dollars.is_none() && !unpriced_allowed {
-                held.release();
-                return Err(Exceeded::Unpriced { bucket: name.to_string() });
-            }
-            for full in names_of(name, fill) {
-                if let Err(why) = self.reserve_one(buckets, bucket, &full, fill, cost, now, &mut held) {
-                    held.release();
-                    return Err(why);
-                }
-            }
-        }
-        Ok(held)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one step of `reserve`, with all it has at hand")]
-    fn reserve_one(
-        &self,
-        buckets: &[Bucket],
-        bucket: &Bucket,
-        full: &str,
-        fill: &Fill<'_>,
-        cost: Cost,
-        now: Wall,
-        held: &mut Reservation,
-    ) -> Result<(), Exceeded> {
-        let cell = self.cell(full, bucket, now)?;
-        let amount = cost.of(bucket.unit).max(0);
-        if cell.reserve(bucket, amount, now) {
-            held.take(bucket, full, cell, amount);
-            return Ok(());
-        }
-        for lender in &bucket.overdraft {
-            let lending = find(buckets, lender)?;
-            for full in names_of(lender, fill) {
-                let cell = self.cell(&full, lending, now)?;
-                if cell.reserve(lending, amount, now) {
-                    held.take(lending, &full, cell, amount);
-                    return Ok(());
-                }
-            }
-        }
-        if bucket.on_exceed == OnExceed::Warn {
-            cell.force(amount);
-            held.take(bucket, full, cell, amount);
-            held.warned.push(full.to_owned());
-            return Ok(());
-        }
-        Err(Exceeded::Empty { bucket: full.to_owned(), retry_after: cell.retry_after(bucket) })
-    }
-
     /// The cell of a bucket, made full where there is none.
-    fn cell(&self, full: &str, bucket: &Bucket, now: Wall) -> Result<Arc<Cell>, Exceeded> {
+    fn cell(
+        &self,
+        full: &str,
+        bucket: &Bucket,
+        snapshot: &Snapshot,
+        now: Wall,
+    ) -> Result<Arc<Cell>, Exceeded> {
         if let Some(cell) = self.known(full) {
             return Ok(cell);
         }
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
         if cells.len() >= CELLS_MAX {
-            cells.retain(|_, cell| !cell.is_idle_at(bucket.capacity));
+            // A core that still knows a cell would go on with it beside the new one: only what none knows may go.
+            cells.retain(|_, cell| Arc::strong_count(cell) > 1 || !is_full(cell, snapshot, now));
         }
         if cells.len() >= CELLS_MAX {
-            return Err(Exceeded::TooMany);
+            return Err(Exceeded::TooMany { bucket: full.to_owned() });
         }
-        let fresh = || Arc::new(Cell::holding(bucket.capacity, now));
+        let fresh = || Arc::new(Cell::new(full, &bucket.name, bucket.capacity, now));
         Ok(Arc::clone(cells.entry(full.into()).or_insert_with(fresh)))
     }
 
@@ -214,17 +167,35 @@ impl Budgets {
         self.cells.read().unwrap_or_else(PoisonError::into_inner).get(full).cloned()
     }
 
-    /// Put an amount into a bucket by hand, up to its capacity. False where nobody has drawn on it.
-    pub fn refill(&self, full: &str, amount: i64, capacity: i64) -> bool {
-        let cell = self.known(full);
-        cell.map(|cell| cell.credit(amount, capacity)).is_some()
+    /// Put an amount into a bucket by hand, up to its capacity. What it holds then; none where nobody has drawn on it
+    /// or the configuration has it no more.
+    pub fn refill(&self, full: &str, amount: i64, snapshot: &Snapshot, now: Wall) -> Option<Balance> {
+        let cell = self.known(full)?;
+        let bucket = snapshot.bucket(cell.template())?;
+        cell.credit(amount, bucket, now);
+        Some(cell.balance())
     }
 
-    /// Every balance, for the store and for showing.
+    /// Every balance as it stands at `now`, by name.
     #[must_use]
-    pub fn balances(&self) -> Vec<Balance> {
-        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
-        cells.iter().map(|(name, cell)| cell.balance(name)).collect()
+    pub fn balances(&self, snapshot: &Snapshot, now: Wall) -> Vec<Balance> {
+        let cells: Vec<_> =
+            self.cells.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let look = |cell: &Arc<Cell>| {
+            if let Some(bucket) = snapshot.bucket(cell.template()) {
+                cell.refill(bucket, now);
+            }
+            cell.balance()
+        };
+        let mut balances: Vec<_> = cells.iter().map(look).collect();
+        balances.sort_by(|a, b| a.bucket.cmp(&b.bucket));
+        balances
+    }
+
+    /// One balance, as it is, for the store.
+    #[must_use]
+    pub fn balance(&self, full: &str) -> Option<Balance> {
+        self.known(full).map(|cell| cell.balance())
     }
 
     /// Take balances from the store, before anybody reserves. What was reserved when they were written and not
@@ -233,99 +204,15 @@ impl Budgets {
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
         for kept in balances {
             let left = kept.balance.saturating_sub(kept.reserved);
-            cells.insert(kept.bucket.into(), Arc::new(Cell::holding(left, kept.refilled)));
+            let cell = Cell::new(&kept.bucket, &kept.template, left, kept.refilled);
+            cells.insert(kept.bucket.into(), Arc::new(cell));
         }
     }
 }
 
-fn find<'b>(buckets: &'b [Bucket], name: &str) -> Result<&'b Bucket, Exceeded> {
-    let bucket = buckets.iter().find(|bucket| &*bucket.name == name);
-    bucket.ok_or_else(|| Exceeded::Missing { bucket: name.to_owned() })
-}
-
-impl Reservation {
-    fn take(&mut self, bucket: &Bucket, full: &str, cell: Arc<Cell>, amount: i64) {
-        self.parts.push(Part {
-            name: full.into(),
-            cell,
-            amount,
-            capacity: bucket.capacity,
-            unit: bucket.unit,
-            ends_streams: bucket.on_exceed == OnExceed::EndStream,
-        });
-    }
-
-    /// The exchange has ended and cost this much.
-    pub fn settle(mut self, cost: Cost) {
-        for part in self.parts.drain(..) {
-            part.cell.settle(part.amount, cost.of(part.unit).max(0), part.capacity);
-        }
-    }
-
-    /// Nothing was executed: give everything back.
-    pub fn release(&mut self) {
-        for part in self.parts.drain(..) {
-            part.cell.settle(part.amount, 0, part.capacity);
-        }
-    }
-
-    /// The bucket that a running stream has overrun, where its rule is to end the stream. `so_far` is what it has
-    /// cost up to now.
-    #[must_use]
-    pub fn overrun(&self, so_far: Cost) -> Option<&str> {
-        let overrun = |part: &&Part| {
-            let beyond = so_far.of(part.unit).saturating_sub(part.amount);
-            part.ends_streams && beyond > 0 && part.cell.free() < beyond
-        };
-        self.parts.iter().find(overrun).map(|part| &*part.name)
-    }
-
-    /// Full names of the buckets it holds on, with what is held.
-    pub fn held(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.parts.iter().map(|part| (&*part.name, part.amount))
-    }
-}
-
-impl Drop for Reservation {
-    /// Forgotten is charged as predicted, never free.
-    fn drop(&mut self) {
-        for part in self.parts.drain(..) {
-            part.cell.settle(part.amount, part.amount, part.capacity);
-        }
-    }
-}
-
-/// The full names of a bucket: one, or with `<group>` one a group. What is not known stands as `-`, which all
-/// who lack it share.
-fn names_of(name: &str, fill: &Fill<'_>) -> Vec<String> {
-    let plain = name
-        .replace("<user>", &part(Some(fill.user)))
-        .replace("<node>", &part(fill.node))
-        .replace("<agent>", &part(fill.agent))
-        .replace("<session>", &part(fill.session))
-        .replace("<model>", &part(fill.model));
-    if !plain.contains("<group>") {
-        return vec![plain];
-    }
-    match fill.groups {
-        [] => vec![plain.replace("<group>", "-")],
-        groups => groups.iter().map(|group| plain.replace("<group>", &part(Some(group)))).collect(),
-    }
-}
-
-/// Longest part that fills a template.
-const PART_BYTES_MAX: usize = 128;
-
-/// A name that cannot be taken for a template or for another name, and has a bound.
-fn part(text: Option<&str>) -> String {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return "-".into() };
-    let plain = |c: char| if c.is_control() || "<>".contains(c) { '_' } else { c };
-    let shortened: String = text.chars().take(PART_BYTES_MAX).map(plain).collect();
-    if shortened == text {
-        shortened
-    } else {
-        format!("{shortened}~{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
-    }
+/// Whether forgetting it would change nothing. One whose bucket is configured no more holds nothing for anybody.
+fn is_full(cell: &Cell, snapshot: &Snapshot, now: Wall) -> bool {
+    snapshot.bucket(cell.template()).is_none_or(|bucket| cell.is_idle_and_full(bucket, now))
 }
 
 #[cfg(test)]

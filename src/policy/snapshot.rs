@@ -1,5 +1,6 @@
 //! Crossing 1: the compiled configuration. Immutable, swapped whole; running exchanges keep theirs.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub struct Snapshot {
 pub struct Indexes {
     routes: OnceLock<Routes>,
     by_whom: OnceLock<ByWhom>,
+    buckets: OnceLock<HashMap<Arc<str>, usize>>,
 }
 
 impl Snapshot {
@@ -53,6 +55,15 @@ impl Snapshot {
     #[must_use]
     pub fn by_whom(&self) -> &ByWhom {
         self.indexes.by_whom.get_or_init(|| ByWhom::over(&self.grants))
+    }
+
+    /// A bucket by its name as configured.
+    #[must_use]
+    pub fn bucket(&self, name: &str) -> Option<&Bucket> {
+        let by_name =
+            || self.buckets.iter().enumerate().map(|(at, bucket)| (Arc::clone(&bucket.name), at)).collect();
+        let at = *self.indexes.buckets.get_or_init(by_name).get(name)?;
+        self.buckets.get(at)
     }
 }
 
@@ -155,6 +166,8 @@ pub struct Provider {
     pub idle: Option<Duration>,
     /// Most connections to it at once, per core.
     pub connections_max: Option<u32>,
+    /// Whether models without a price may draw on dollar buckets, for nothing.
+    pub unpriced_allowed: bool,
     /// Where it stands in the file.
     pub place: Place,
 }

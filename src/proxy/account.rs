@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use super::budget::{Held, Passed};
 use super::conn::Conn;
 use super::core::Core;
 use super::fault::{Fault, Kind, Side};
@@ -13,13 +14,14 @@ use crate::base::clock::{self, Moment};
 use crate::base::id::ExchangeId;
 use crate::base::ring::Reservation;
 use crate::base::stats::Count;
-use crate::llm::agent;
+use crate::llm::agent::{self, Caller};
 use crate::llm::ask::Ask;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::Route;
 use crate::llm::meter::Meter;
 use crate::record::record::{
-    Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, Record, Who,
+    Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, QuotaNote, QuotaResult,
+    Record, Who,
 };
 use crate::wire::h1::{Request, Response};
 
@@ -35,6 +37,8 @@ pub(super) struct Account {
     hash_out: Option<Box<Xxh3>>,
     part: Vec<u8>,
     reservation: Option<Reservation>,
+    /// What is held of the budgets it draws on; none where it draws on none.
+    held: Option<Box<Held>>,
     waited: Duration,
     opened: bool,
     /// Whether any byte of a response has gone to the client, so that a fault can no longer be answered.
@@ -69,6 +73,7 @@ impl Account {
             hash_out: None,
             part: Vec::new(),
             reservation: None,
+            held: None,
             waited: Duration::ZERO,
             opened: false,
             head_sent: false,
@@ -88,6 +93,11 @@ impl Account {
     /// What the request asked for, as far as it has been read.
     pub(super) fn ask(&self) -> &Ask {
         &self.record.ask
+    }
+
+    /// Which agent and session it is, as far as the request has been read.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.record.caller
     }
 
     /// A rule changed what was sent.
@@ -124,6 +134,18 @@ impl Account {
         self.reservation = core.reserve();
     }
 
+    /// Budgets hold its likely cost.
+    pub(super) fn hold(&mut self, held: Held) {
+        self.held = Some(Box::new(held));
+    }
+
+    /// What an attempt held that executed nothing is given back.
+    pub(super) fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.release();
+        }
+    }
+
     /// The exchange lasts: the small open entry makes a crash visible, and the exchange seen while it runs. One that
     /// ends within a batch of the writer needs none: a crash loses at most that batch either way.
     pub(super) fn lasts(&mut self, core: &Core) {
@@ -140,6 +162,7 @@ impl Account {
             path: self.record.path.clone(),
             model: self.record.ask.model.clone(),
             provider: self.record.provider.clone(),
+            quotas: self.held.as_ref().map(|held| held.notes()).unwrap_or_default(),
         })));
     }
 
@@ -246,6 +269,14 @@ impl Account {
             self.record.status = reply::status(fault);
         }
         self.record.outcome = outcome_of(fault);
+        if let Kind::Exceeded(why) = &fault.kind {
+            let result = QuotaResult::Refused;
+            self.record.quotas.push(QuotaNote {
+                bucket: why.bucket().to_owned(),
+                result,
+                ..QuotaNote::default()
+            });
+        }
         self.record.fault = Some(FaultNote {
             side: fault.side().name().to_owned(),
             kind: fault.word().to_owned(),
@@ -256,6 +287,7 @@ impl Account {
     /// The end, whatever happened: one record.
     pub(super) fn close(mut self, core: &Core) {
         self.send_part(core);
+        let events = self.meter.as_ref().map_or(0, |meter| meter.events());
         if let Some(meter) = self.meter.take() {
             self.record.reading = meter.finish();
         }
@@ -266,6 +298,10 @@ impl Account {
             self.record.outcome = self.outcome();
         }
         self.record.times.last_byte_us = self.elapsed_us();
+        if let Some(held) = self.held.take() {
+            let passed = Passed { events, bytes: self.record.bytes.response_received };
+            held.settle(core, passed, &mut self.record);
+        }
         self.count(core);
         core.note_close(Note::Close(self.record), self.reservation);
     }
@@ -314,6 +350,17 @@ impl Account {
         }
         if record.reading.not_metered.is_some() {
             stats.add(Count::MeterGaveUp, 1);
+        }
+        for note in &record.quotas {
+            match note.result {
+                QuotaResult::Held => {}
+                QuotaResult::Warned => stats.add(Count::QuotaWarned, 1),
+                QuotaResult::Refused => stats.add(Count::QuotaRefused, 1),
+                QuotaResult::Ended => stats.add(Count::QuotaEnded, 1),
+            }
+        }
+        if record.estimated {
+            stats.add(Count::QuotaEstimated, 1);
         }
         if record.times.own_us > 0 {
             stats.own.note(Duration::from_micros(record.times.own_us));

@@ -29,6 +29,7 @@ use crate::base::ring::{Producer, Reservation, Room};
 use crate::base::stats::{CoreStats, Count, Stats};
 use crate::policy::decide::{Verdict, Wants};
 use crate::policy::identity::Principal;
+use crate::policy::quota::{Budgets, Till};
 use crate::policy::rights::KnownRights;
 use crate::policy::snapshot::{Limits, Snapshot};
 use crate::record::record::{CapturePart, Note};
@@ -59,6 +60,8 @@ pub struct Setup {
     pub snapshot: Arc<Snapshot>,
     /// All cores' counters; its own block is at its index.
     pub stats: Stats,
+    /// Balances, shared by all cores.
+    pub budgets: Arc<Budgets>,
     /// Its ring to the writer.
     pub ring: Producer<Note, CapturePart>,
     /// TLS towards providers.
@@ -91,6 +94,7 @@ pub struct Core {
     pub(super) names: Names,
     pub(super) held: Rc<Cell<usize>>,
     pub(super) panic_path: Option<String>,
+    pub(super) till: RefCell<Till>,
     boot: u32,
     count: Cell<u64>,
     all: Stats,
@@ -183,6 +187,7 @@ impl Core {
             names: Names::default(),
             held: Rc::new(Cell::new(HELD_BYTES_MAX)),
             panic_path: setup.panic_path,
+            till: RefCell::new(Till::over(setup.budgets)),
             boot: setup.boot,
             count: Cell::new(0),
             all: setup.stats,

@@ -4,9 +4,9 @@
 //!   admit    host, origin, endpoint          → Route         refused here without reading a byte of the body
 //!   ask      read until the model is known   → Ask
 //!   verdict  policy::decide                  → Plan
-//!   carry    lease, relay, next on proven    → After
-//!            non-execution
-//!   close    Account → Record → ring         once, whatever happened above
+//!   carry    reserve, lease, relay, next on  → After        each provider may draw on other budgets
+//!            proven non-execution
+//!   close    settle, Account → Record → ring         once, whatever happened above
 //! ```
 //!
 //! Faults of any step fall to the same place: answered in the caller's dialect if no head has gone out, the connection
@@ -26,7 +26,7 @@ use super::core::Core;
 use super::fault::{Fault, Kind, Retry};
 use super::relay::{Broken, Relay};
 use super::request::{Body, Sending};
-use super::{page, reply, upstream};
+use super::{budget, page, reply, upstream};
 use crate::base::clock;
 use crate::base::stats::Count;
 use crate::llm::ask::{Ask, AskReader};
@@ -233,6 +233,7 @@ async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &P
         if nth > 0 {
             core.stats.add(Count::UpstreamRetries, 1);
         }
+        reserve(core, conn, sending, provider, plan.hops.get(nth)).await?;
         sending.rename(core, conn, plan.hops.get(nth)).await?;
         match attempt(core, conn, sending, provider, plan.hops.get(nth)).await {
             Ok(after) => return Ok(after),
@@ -246,6 +247,36 @@ async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &P
         }
     }
     Err(last)
+}
+
+/// Hold what the exchange will probably cost there. What an attempt before this one held is given back first: nothing
+/// was executed, or there would be no other attempt.
+async fn reserve(
+    core: &Core,
+    conn: &mut Conn,
+    sending: &mut Sending<'_>,
+    provider: &Arc<Provider>,
+    hop: Option<&Hop>,
+) -> Result<(), Fault> {
+    sending.account.release();
+    let Some(hop) = hop.filter(|hop| !hop.buckets.is_empty()) else { return Ok(()) };
+    // Whose session it is and how much may be written stand anywhere in the body.
+    while !sending.body.is_done() {
+        sending.body.more(core, conn).await?;
+    }
+    sending.judge_whole(core, conn)?;
+    let draw = budget::Draw {
+        principal: conn.principal.as_ref(),
+        caller: sending.account.caller(),
+        ask: sending.account.ask(),
+        endpoint: sending.route.endpoint,
+        provider,
+        hop,
+        body_bytes: sending.body.bytes.len() as u64,
+    };
+    let held = budget::reserve(core, &draw)?;
+    sending.account.hold(held);
+    Ok(())
 }
 
 /// One provider: over an idle connection if there is one, and over a new one if that turned out to be dead.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::llm::ask::AskFault;
 use crate::policy::decide::Denial;
+use crate::policy::quota::Exceeded;
 use crate::wire::h1::{FramingFault, HeadFault};
 
 /// Whose fault it is.
@@ -64,6 +65,8 @@ pub enum Kind {
     Coding,
     /// Policy said no.
     Denied(Denial),
+    /// A quota of the caller is used up.
+    Exceeded(Box<Exceeded>),
     /// A budget of this core is used up.
     Busy,
     /// The provider's name has no address.
@@ -134,9 +137,8 @@ impl Fault {
             Kind::ClientGone | Kind::ClientStalled | Kind::Method | Kind::UnknownPath | Kind::Upgrade => {
                 Side::Client
             }
-            Kind::BodyTooLarge(_) | Kind::WrongHost | Kind::Origin | Kind::Front | Kind::Denied(_) => {
-                Side::Rule
-            }
+            Kind::BodyTooLarge(_) | Kind::WrongHost | Kind::Origin | Kind::Front => Side::Rule,
+            Kind::Denied(_) | Kind::Exceeded(_) => Side::Rule,
             Kind::Resolve | Kind::Connect | Kind::Tls | Kind::NoAnswer | Kind::BadAnswer => Side::Provider,
             Kind::FirstByteTimeout | Kind::IdleTimeout | Kind::Truncated => Side::Provider,
             Kind::Busy | Kind::Panic => Side::Gateway,
@@ -173,6 +175,7 @@ impl Fault {
             Kind::Denied(Denial::NoRole) => "no_role",
             Kind::Denied(Denial::NoModel) => "no_model",
             Kind::Denied(Denial::NoProvider) => "no_provider",
+            Kind::Exceeded(_) => "quota_exceeded",
             Kind::Busy => "gateway_busy",
             Kind::Resolve => "upstream_resolve",
             Kind::Connect => "upstream_connect",
@@ -225,6 +228,7 @@ impl fmt::Display for Fault {
             Kind::Denied(Denial::NoProvider) => f.write_str(
                 "no configured provider speaks this API; set its key in the environment or the file",
             ),
+            Kind::Exceeded(why) => fmt::Display::fmt(why, f),
             Kind::Busy => f.write_str("the gateway is at its memory bound; try again shortly"),
             Kind::Resolve => f.write_str("the provider's name could not be resolved"),
             Kind::Connect => f.write_str("no connection to the provider"),

@@ -4,6 +4,7 @@
 //! client connection, `upstream` the way to a provider, `relay` the only duplex loop, [`io`] the runtime's face.
 
 mod account;
+mod budget;
 pub mod conn;
 pub mod core;
 pub mod exchange;

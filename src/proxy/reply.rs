@@ -25,6 +25,7 @@ pub(super) fn status(fault: &Fault) -> u16 {
         Kind::UnknownPath | Kind::Denied(Denial::NoModel | Denial::NoProvider) => 404,
         Kind::Method => 405,
         Kind::Denied(Denial::NoIdentity) => 401,
+        Kind::Exceeded(_) => 429,
         Kind::Busy => 503,
         Kind::Resolve | Kind::Connect | Kind::Tls | Kind::NoAnswer | Kind::BadAnswer | Kind::Truncated => 502,
         Kind::FirstByteTimeout | Kind::IdleTimeout => 504,
@@ -64,8 +65,14 @@ pub(super) fn response(
     } else if close {
         write_field(&mut out, b"connection", b"close");
     }
-    if status == 503 {
-        write_field(&mut out, b"retry-after", b"1");
+    match &fault.kind {
+        Kind::Exceeded(why) => {
+            write_field(&mut out, b"retry-after", why.retry_after().as_secs().to_string().as_bytes());
+            // The vendors' own clients ask again at a 429 unless they are told not to.
+            write_field(&mut out, b"x-should-retry", b"false");
+        }
+        _ if status == 503 => write_field(&mut out, b"retry-after", b"1"),
+        _ => {}
     }
     out.extend_from_slice(b"\r\n");
     if !bodiless {
@@ -162,6 +169,7 @@ fn openai_type(status: u16) -> &'static str {
     match status {
         401 => "authentication_error",
         403 => "permission_error",
+        429 => "insufficient_quota",
         400..=499 => "invalid_request_error",
         _ => "server_error",
     }
@@ -170,6 +178,7 @@ fn openai_type(status: u16) -> &'static str {
 fn openai_code(fault: &Fault) -> &'static str {
     match fault.kind {
         Kind::Denied(Denial::NoModel) => "model_not_found",
+        Kind::Exceeded(_) => "insufficient_quota",
         _ => fault.word(),
     }
 }
@@ -187,6 +196,7 @@ fn reason(status: u16) -> &'static str {
         417 => "Expectation Failed",
         421 => "Misdirected Request",
         426 => "Upgrade Required",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",

@@ -3,6 +3,8 @@
 //! Its JSON form uses the names of the fixtures' manifest for what both have. What travels from a core to the
 //! writer is a [`Note`] on the record lane or a [`CapturePart`] on the capture lane.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +120,38 @@ pub struct FaultNote {
     pub cause: String,
 }
 
+/// What one bucket had to say to an exchange. Amounts are in the smallest parts of its unit: nanodollars, tokens, requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QuotaNote {
+    /// Full name of the bucket.
+    pub bucket: String,
+    /// What it counts: `dollars`, `tokens`, `requests`.
+    pub unit: Cow<'static, str>,
+    /// What was reserved at admission.
+    pub reserved: i64,
+    /// What was charged at the end; absent where it never came to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charged: Option<i64>,
+    /// What it did.
+    pub result: QuotaResult,
+}
+
+/// What a bucket did to an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaResult {
+    /// It let the exchange pass.
+    #[default]
+    Held,
+    /// It was empty, and only warns.
+    Warned,
+    /// It was empty, and refused.
+    Refused,
+    /// The stream overran it, and was ended.
+    Ended,
+}
+
 /// Byte counts of the bodies, content coding included, transfer coding excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -179,6 +213,12 @@ pub struct Record {
     /// Rules that changed what was sent, where any did (`model`, …).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub altered: Vec<String>,
+    /// What quotas had to say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<QuotaNote>,
+    /// Whether what was charged is an estimate: the provider did not say, or not to the end, what it used.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// What went wrong, if anything did.
     pub fault: Option<FaultNote>,
     /// Body sizes.
@@ -219,6 +259,9 @@ pub struct Open {
     pub model: Option<String>,
     /// Provider chosen first.
     pub provider: String,
+    /// What is reserved: charged if the end is never seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<QuotaNote>,
 }
 
 /// What goes over the record lane of a core's ring.

@@ -4,7 +4,7 @@ use std::io;
 
 use super::files::{Layout, Segments, explain};
 use super::line::Bodies;
-use super::record::{CaptureState, Open, Outcome, Record};
+use super::record::{CaptureState, Open, Outcome, QuotaNote, Record};
 use super::segment::Head;
 use super::store::index::Index;
 use super::store::log;
@@ -28,6 +28,11 @@ pub(super) fn open_index(layout: &Layout, log_files: &Segments, head: Head) -> i
     Ok((index, missing))
 }
 
+/// What was reserved and never settled may have been spent.
+fn charged(note: QuotaNote) -> QuotaNote {
+    QuotaNote { charged: Some(note.reserved), ..note }
+}
+
 /// The record of an exchange that was open when the gateway went.
 pub(super) fn lost_record(open: Open, bodies: &Bodies) -> Record {
     let mut record = Record {
@@ -39,8 +44,10 @@ pub(super) fn lost_record(open: Open, bodies: &Bodies) -> Record {
         method: open.method,
         path: open.path,
         provider: open.provider,
+        quotas: open.quotas.into_iter().map(charged).collect(),
         ..Record::default()
     };
+    record.estimated = !record.quotas.is_empty();
     record.times.accepted_at_us = open.accepted_at_us;
     record.ask.model = open.model;
     if *bodies != Bodies::default() {

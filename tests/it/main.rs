@@ -9,6 +9,7 @@ mod fixtures;
 mod gate;
 mod policy;
 mod process;
+mod quota;
 mod reading;
 mod through;
 mod tidy;

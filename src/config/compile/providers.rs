@@ -66,6 +66,7 @@ impl Compiling<'_> {
             first_byte: timeouts.and_then(|t| t.first_byte),
             idle: timeouts.and_then(|t| t.idle),
             connections_max: written.max_connections,
+            unpriced_allowed: written.unpriced == crate::config::provider::Unpriced::Allow,
             place: id.place.clone(),
         })
     }

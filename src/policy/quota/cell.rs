@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Balance;
+use serde::{Deserialize, Serialize};
+
 use crate::base::clock::Wall;
 use crate::policy::snapshot::Bucket;
 
 /// What a bucket holds. What it may hold stands in the snapshot, so that a new snapshot acts at once.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Cell {
     /// Balance less reservations. Falls below zero by overshoot alone.
     free: AtomicI64,
@@ -16,14 +18,50 @@ pub struct Cell {
     reserved: AtomicI64,
     /// Up to when refill has been credited.
     refilled: AtomicU64,
+    /// Full name, and the name as configured.
+    name: Box<str>,
+    template: Box<str>,
+}
+
+/// A balance as kept in the store and shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Full name of the bucket.
+    pub bucket: String,
+    /// Its name as configured, templates and all.
+    pub template: String,
+    /// What it holds, reservations not taken off.
+    pub balance: i64,
+    /// What is reserved: charged after a crash, since it may have been spent.
+    pub reserved: i64,
+    /// When it was last refilled.
+    pub refilled: Wall,
 }
 
 /// What a bucket without refill says: come back in a day.
-const NO_REFILL: Duration = Duration::from_secs(86_400);
+pub(super) const NO_REFILL: Duration = Duration::from_secs(86_400);
 
 impl Cell {
-    pub(super) fn holding(balance: i64, now: Wall) -> Self {
-        Self { free: AtomicI64::new(balance), reserved: AtomicI64::new(0), refilled: AtomicU64::new(now) }
+    pub(super) fn new(name: &str, template: &str, balance: i64, now: Wall) -> Self {
+        Self {
+            free: AtomicI64::new(balance),
+            reserved: AtomicI64::new(0),
+            refilled: AtomicU64::new(now),
+            name: name.into(),
+            template: template.into(),
+        }
+    }
+
+    /// Full name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name as configured.
+    #[must_use]
+    pub fn template(&self) -> &str {
+        &self.template
     }
 
     /// Balance less reservations.
@@ -62,8 +100,9 @@ impl Cell {
     }
 
     /// Put an amount in, up to the capacity.
-    pub(super) fn credit(&self, amount: i64, capacity: i64) {
-        self.add(amount.max(0), capacity.saturating_sub(self.reserved.load(Ordering::Acquire)));
+    pub(super) fn credit(&self, amount: i64, bucket: &Bucket, now: Wall) {
+        self.refill(bucket, now);
+        self.add(amount.max(0), bucket.capacity.saturating_sub(self.reserved.load(Ordering::Acquire)));
     }
 
     /// Add, up to `most`; what is above `most` already is cut to it only by refill.
@@ -73,7 +112,7 @@ impl Cell {
     }
 
     /// Credit what time has brought. Whoever moves the stamp credits; nothing is credited twice.
-    fn refill(&self, bucket: &Bucket, now: Wall) {
+    pub(super) fn refill(&self, bucket: &Bucket, now: Wall) {
         let most = bucket.capacity.saturating_sub(self.reserved.load(Ordering::Acquire).max(0));
         // A lowered capacity caps what is there.
         if self.free() > most {
@@ -100,14 +139,16 @@ impl Cell {
     }
 
     /// Whether forgetting it would change nothing.
-    pub(super) fn is_idle_at(&self, capacity: i64) -> bool {
-        self.reserved.load(Ordering::Acquire) == 0 && self.free() >= capacity
+    pub(super) fn is_idle_and_full(&self, bucket: &Bucket, now: Wall) -> bool {
+        self.refill(bucket, now);
+        self.reserved.load(Ordering::Acquire) == 0 && self.free() >= bucket.capacity
     }
 
-    pub(super) fn balance(&self, name: &str) -> Balance {
+    pub(super) fn balance(&self) -> Balance {
         let reserved = self.reserved.load(Ordering::Acquire);
         Balance {
-            bucket: name.to_owned(),
+            bucket: self.name.to_string(),
+            template: self.template.to_string(),
             balance: self.free().saturating_add(reserved),
             reserved,
             refilled: self.refilled.load(Ordering::Acquire),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use super::settings::NANODOLLARS;
+use super::settings::{NANODOLLARS, OnExceed};
 use super::*;
 use crate::base::settings::Place;
 
@@ -23,88 +23,132 @@ fn bucket(name: &str, capacity: i64, refill: i64, per_seconds: u64) -> Bucket {
 }
 
 fn tokens(tokens: i64) -> Cost {
-    Cost { dollars: None, tokens }
+    Cost { dollars: None, tokens, requests: 1 }
 }
 
-fn reserve(budgets: &Budgets, buckets: &[Bucket], amount: i64, now: Wall) -> Result<Reservation, Exceeded> {
-    let fill = Fill { user: "alice", groups: &["eng", "ops"], ..Fill::default() };
-    let first: Vec<Arc<str>> = buckets.first().map(|bucket| Arc::clone(&bucket.name)).into_iter().collect();
-    budgets.reserve(buckets, &first, &fill, tokens(amount), false, now)
+/// One core, and a file with these buckets in force.
+struct Desk {
+    budgets: Arc<Budgets>,
+    till: Till,
+    snapshot: Snapshot,
 }
 
-fn free(budgets: &Budgets, name: &str) -> i64 {
-    budgets.known(name).expect(name).free()
+impl Desk {
+    fn new(buckets: impl Into<Vec<Bucket>>) -> Desk {
+        Desk::over(Arc::default(), buckets)
+    }
+
+    fn over(budgets: Arc<Budgets>, buckets: impl Into<Vec<Bucket>>) -> Desk {
+        let snapshot = Snapshot { buckets: buckets.into(), ..Snapshot::default() };
+        Desk { till: Till::over(Arc::clone(&budgets)), budgets, snapshot }
+    }
+
+    /// Draw on the first bucket.
+    fn reserve(&mut self, amount: i64, now: Wall) -> Result<Reservation, Exceeded> {
+        let first: Vec<Arc<str>> =
+            self.snapshot.buckets.iter().take(1).map(|b| Arc::clone(&b.name)).collect();
+        let fill = Fill { user: "alice", groups: &["eng", "ops"], ..Fill::default() };
+        self.draw(
+            &Drawn {
+                buckets: &first,
+                fill,
+                likely: tokens(amount),
+                most: tokens(amount),
+                unpriced_allowed: false,
+            },
+            now,
+        )
+    }
+
+    /// Draw on every bucket.
+    fn reserve_all(&mut self, user: &str, amount: i64, now: Wall) -> Result<Reservation, Exceeded> {
+        let names: Vec<Arc<str>> = self.snapshot.buckets.iter().map(|b| Arc::clone(&b.name)).collect();
+        let fill = Fill { user, groups: &["eng", "ops"], ..Fill::default() };
+        self.draw(
+            &Drawn {
+                buckets: &names,
+                fill,
+                likely: tokens(amount),
+                most: tokens(amount),
+                unpriced_allowed: false,
+            },
+            now,
+        )
+    }
+
+    fn draw(&mut self, drawn: &Drawn<'_>, now: Wall) -> Result<Reservation, Exceeded> {
+        self.till.reserve(&self.snapshot, drawn, now)
+    }
+
+    fn free(&self, name: &str) -> i64 {
+        self.budgets.known(name).expect(name).free()
+    }
 }
 
 #[test]
 fn reserve_settle_refuse_refill() {
-    let budgets = Budgets::default();
-    let buckets = [bucket("d:<user>", 100, 10, 1)];
-    let held = reserve(&budgets, &buckets, 60, 0).expect("fits");
-    assert_eq!(held.held().collect::<Vec<_>>(), [("d:alice", 60)]);
-    assert!(matches!(reserve(&budgets, &buckets, 60, 0), Err(Exceeded::Empty { .. })));
+    let mut desk = Desk::new([bucket("d:<user>", 100, 10, 1)]);
+    let held = desk.reserve(60, 0).expect("fits");
+    let parts: Vec<_> = held.held().map(|held| (held.bucket, held.amount)).collect();
+    assert_eq!(parts, [("d:alice", 60)]);
+    assert!(matches!(desk.reserve(60, 0), Err(Exceeded::Empty { .. })));
     held.settle(tokens(90));
-    assert_eq!(free(&budgets, "d:alice"), 10);
-    let alone =
-        reserve(&budgets, &buckets, 500, 0).expect("a positive bucket with nothing reserved admits one");
-    let refused = reserve(&budgets, &buckets, 1, 0).expect_err("empty");
+    assert_eq!(desk.free("d:alice"), 10);
+    let alone = desk.reserve(500, 0).expect("a positive bucket with nothing reserved admits one");
+    let refused = desk.reserve(1, 0).expect_err("empty");
     assert_eq!(refused, Exceeded::Empty { bucket: "d:alice".into(), retry_after: Duration::from_secs(50) });
-    alone.settle(tokens(0));
-    assert_eq!(free(&budgets, "d:alice"), 10);
-    let later = reserve(&budgets, &buckets, 100, 9 * SECOND).expect("refilled");
-    later.settle(tokens(0));
-    assert_eq!(free(&budgets, "d:alice"), 100);
-    reserve(&budgets, &buckets, 1, 1_000_000 * SECOND).expect("never past its capacity").settle(tokens(0));
-    assert_eq!(free(&budgets, "d:alice"), 100);
+    alone.settle(Cost::NOTHING);
+    assert_eq!(desk.free("d:alice"), 10);
+    let later = desk.reserve(100, 9 * SECOND).expect("refilled");
+    later.settle(Cost::NOTHING);
+    assert_eq!(desk.free("d:alice"), 100);
+    desk.reserve(1, 1_000_000 * SECOND).expect("never past its capacity").settle(Cost::NOTHING);
+    assert_eq!(desk.free("d:alice"), 100);
 }
 
 #[test]
 fn a_forgotten_reservation_is_charged_and_a_released_one_is_not() {
-    let budgets = Budgets::default();
-    let buckets = [bucket("d", 100, 0, 0)];
-    drop(reserve(&budgets, &buckets, 30, 0).expect("fits"));
-    assert_eq!(free(&budgets, "d"), 70);
-    reserve(&budgets, &buckets, 30, 0).expect("fits").release();
-    assert_eq!(free(&budgets, "d"), 70);
+    let mut desk = Desk::new([bucket("d", 100, 0, 0)]);
+    drop(desk.reserve(30, 0).expect("fits"));
+    assert_eq!(desk.free("d"), 70);
+    desk.reserve(30, 0).expect("fits").settle(Cost::NOTHING);
+    assert_eq!(desk.free("d"), 70);
 }
 
 #[test]
 fn all_matching_buckets_or_none() {
-    let budgets = Budgets::default();
-    let buckets = [bucket("wide", 100, 0, 0), bucket("narrow:<group>", 10, 0, 0)];
-    let names: Vec<Arc<str>> = buckets.iter().map(|bucket| Arc::clone(&bucket.name)).collect();
-    let fill = Fill { groups: &["eng", "ops"], ..Fill::default() };
-    let ask = |amount| budgets.reserve(&buckets, &names, &fill, tokens(amount), false, 0);
-    ask(8).expect("fits").settle(tokens(8));
-    let running = ask(2).expect("fits");
-    assert!(ask(2).is_err());
-    assert_eq!(free(&budgets, "wide"), 90, "what was taken before the refusal was given back");
+    let mut desk = Desk::new([bucket("wide", 100, 0, 0), bucket("narrow:<group>", 10, 0, 0)]);
+    desk.reserve_all("a", 8, 0).expect("fits").settle(tokens(8));
+    let running = desk.reserve_all("a", 2, 0).expect("fits");
+    let refused = desk.reserve_all("a", 2, 0).expect_err("empty");
+    assert_eq!(refused.bucket(), "narrow:eng");
+    assert_eq!(desk.free("wide"), 90, "what was taken before the refusal was given back");
     running.settle(tokens(2));
-    assert_eq!((free(&budgets, "narrow:eng"), free(&budgets, "narrow:ops")), (0, 0));
+    assert_eq!((desk.free("narrow:eng"), desk.free("narrow:ops")), (0, 0));
 }
 
 #[test]
 fn overdraft_borrows_from_the_next() {
-    let budgets = Budgets::default();
     let own = Bucket { overdraft: vec!["shared".into()], ..bucket("own:<user>", 10, 0, 0) };
-    let buckets = [own, bucket("shared", 100, 0, 0)];
-    drop(reserve(&budgets, &buckets, 10, 0).expect("own"));
-    drop(reserve(&budgets, &buckets, 50, 0).expect("borrowed"));
-    assert_eq!((free(&budgets, "own:alice"), free(&budgets, "shared")), (0, 50));
-    drop(reserve(&budgets, &buckets, 50, 0).expect("borrowed"));
-    assert!(reserve(&budgets, &buckets, 1, 0).is_err());
+    let mut desk = Desk::new([own, bucket("shared", 100, 0, 0)]);
+    drop(desk.reserve(10, 0).expect("own"));
+    drop(desk.reserve(50, 0).expect("borrowed"));
+    assert_eq!((desk.free("own:alice"), desk.free("shared")), (0, 50));
+    drop(desk.reserve(50, 0).expect("borrowed"));
+    assert!(desk.reserve(1, 0).is_err());
 }
 
 #[test]
 fn warn_passes_and_says_so_and_end_stream_ends_what_overruns() {
-    let budgets = Budgets::default();
-    let warns = [Bucket { on_exceed: OnExceed::Warn, ..bucket("w", 10, 0, 0) }];
-    drop(reserve(&budgets, &warns, 10, 0).expect("fits"));
-    let held = reserve(&budgets, &warns, 5, 0).expect("warns");
-    assert_eq!(held.warned, ["w"]);
+    let mut desk = Desk::new([Bucket { on_exceed: OnExceed::Warn, ..bucket("w", 10, 0, 0) }]);
+    drop(desk.reserve(10, 0).expect("fits"));
+    let held = desk.reserve(5, 0).expect("warns");
+    assert!(held.held().all(|held| held.warned && held.bucket == "w"));
     drop(held);
-    let ends = [Bucket { on_exceed: OnExceed::EndStream, ..bucket("e", 100, 0, 0) }];
-    let held = reserve(&budgets, &ends, 60, 0).expect("fits");
+    assert_eq!(desk.free("w"), -5, "what passes is charged all the same");
+    let mut desk = Desk::new([Bucket { on_exceed: OnExceed::EndStream, ..bucket("e", 100, 0, 0) }]);
+    let held = desk.reserve(60, 0).expect("fits");
+    assert!(held.ends_streams());
     assert_eq!(held.overrun(tokens(60)), None);
     assert_eq!(held.overrun(tokens(100)), None);
     assert_eq!(held.overrun(tokens(101)), Some("e"));
@@ -113,68 +157,81 @@ fn warn_passes_and_says_so_and_end_stream_ends_what_overruns() {
 
 #[test]
 fn an_unpriced_model_is_never_free() {
-    let budgets = Budgets::default();
-    let buckets = [Bucket { unit: Unit::Dollars, ..bucket("d", NANODOLLARS, 0, 0) }];
-    let names = ["d".into()];
-    let ask = |cost, allowed| budgets.reserve(&buckets, &names, &Fill::default(), cost, allowed, 0);
-    assert!(matches!(ask(tokens(5), false), Err(Exceeded::Unpriced { .. })));
-    ask(tokens(5), true).expect("let pass as unpriced").settle(tokens(5));
-    ask(Cost { dollars: Some(5), tokens: 0 }, false).expect("priced").settle(tokens(0));
-    assert!(matches!(
-        budgets.reserve(&buckets, &["other".into()], &Fill::default(), tokens(1), false, 0),
-        Err(Exceeded::Missing { .. })
-    ));
+    let mut desk = Desk::new([Bucket { unit: Unit::Dollars, ..bucket("d", NANODOLLARS, 0, 0) }]);
+    let buckets = ["d".into()];
+    let draw = |likely, unpriced_allowed| Drawn {
+        buckets: &buckets,
+        fill: Fill::default(),
+        likely,
+        most: likely,
+        unpriced_allowed,
+    };
+    assert!(matches!(desk.draw(&draw(tokens(5), false), 0), Err(Exceeded::Unpriced { .. })));
+    desk.draw(&draw(tokens(5), true), 0).expect("let pass as unpriced").settle(tokens(5));
+    let priced = Cost { dollars: Some(5), tokens: 0, requests: 1 };
+    desk.draw(&draw(priced, false), 0).expect("priced").settle(tokens(0));
+    let other = ["other".into()];
+    let missing = Drawn { buckets: &other, ..draw(priced, false) };
+    assert!(matches!(desk.draw(&missing, 0), Err(Exceeded::Missing { .. })));
+}
+
+#[test]
+fn a_bucket_reserves_what_is_likely_or_the_most() {
+    let likely = Drawn {
+        buckets: &["d".into()],
+        fill: Fill::default(),
+        likely: tokens(10),
+        most: tokens(90),
+        unpriced_allowed: false,
+    };
+    for (reserve_max, amount) in [(false, 10), (true, 90)] {
+        let mut desk = Desk::new([Bucket { reserve_max, ..bucket("d", 100, 0, 0) }]);
+        let held = desk.draw(&likely, 0).expect("fits");
+        assert_eq!(held.held().map(|held| held.amount).collect::<Vec<_>>(), [amount]);
+        held.settle(tokens(1));
+    }
 }
 
 #[test]
 fn balances_survive_and_what_was_open_is_charged() {
-    let buckets = [bucket("d:<user>", 100, 0, 0)];
-    let before = Budgets::default();
-    reserve(&before, &buckets, 20, 5).expect("fits").settle(tokens(20));
-    let open = reserve(&before, &buckets, 30, 5).expect("fits");
-    let kept = before.balances();
-    assert_eq!(kept, [Balance { bucket: "d:alice".into(), balance: 80, reserved: 30, refilled: 5 }]);
+    let mut before = Desk::new([bucket("d:<user>", 100, 0, 0)]);
+    before.reserve(20, 5).expect("fits").settle(tokens(20));
+    let open = before.reserve(30, 5).expect("fits");
+    let kept = before.budgets.balances(&before.snapshot, 5);
+    let expected = Balance {
+        bucket: "d:alice".into(),
+        template: "d:<user>".into(),
+        balance: 80,
+        reserved: 30,
+        refilled: 5,
+    };
+    assert_eq!(kept, [expected]);
     let json = serde_json::to_string(&kept).expect("json");
-    let after = Budgets::default();
+    let after: Arc<Budgets> = Arc::default();
     after.restore(serde_json::from_str::<Vec<Balance>>(&json).expect("balances"));
-    assert_eq!(free(&after, "d:alice"), 50);
-    drop(open);
     // A lowered capacity caps.
-    let lowered = [bucket("d:<user>", 40, 0, 0)];
-    reserve(&after, &lowered, 1, 5).expect("fits").release();
-    assert_eq!(free(&after, "d:alice"), 40);
-    assert!(after.refill("d:alice", 1_000, 100));
-    assert_eq!(free(&after, "d:alice"), 100);
-    assert!(!after.refill("d:nobody", 1, 100));
+    let mut after = Desk::over(after, [bucket("d:<user>", 40, 0, 0)]);
+    assert_eq!(after.free("d:alice"), 50);
+    drop(open);
+    after.reserve(1, 5).expect("fits").settle(Cost::NOTHING);
+    assert_eq!(after.free("d:alice"), 40);
+    let refill = |name| after.budgets.refill(name, 1_000, &before.snapshot, 5);
+    assert_eq!(refill("d:alice").map(|balance| balance.balance), Some(100));
+    assert_eq!(refill("d:nobody"), None);
 }
 
 #[test]
 fn a_clock_that_jumps_credits_nothing_twice() {
-    let budgets = Budgets::default();
-    let buckets = [bucket("d", 100, 1, 1)];
-    drop(reserve(&budgets, &buckets, 100, 50 * SECOND).expect("full"));
-    assert!(reserve(&budgets, &buckets, 1, 10 * SECOND).is_err(), "backwards");
-    drop(reserve(&budgets, &buckets, 5, 55 * SECOND).expect("five seconds, five tokens"));
-    assert!(reserve(&budgets, &buckets, 1, 55 * SECOND).is_err());
+    let mut desk = Desk::new([bucket("d", 100, 1, 1)]);
+    drop(desk.reserve(100, 50 * SECOND).expect("full"));
+    assert!(desk.reserve(1, 10 * SECOND).is_err(), "backwards");
+    drop(desk.reserve(5, 55 * SECOND).expect("five seconds, five tokens"));
+    assert!(desk.reserve(1, 55 * SECOND).is_err());
     // Less than a part at a time adds up to no more than time brings.
     for tick in 0..20 {
-        let _ = reserve(&budgets, &buckets, 1_000, 55 * SECOND + tick * SECOND / 10)
-            .map(|mut held| held.release());
+        let _ = desk.reserve(1_000, 55 * SECOND + tick * SECOND / 10).map(|held| held.settle(Cost::NOTHING));
     }
-    assert!(free(&budgets, "d") <= 1, "{}", free(&budgets, "d"));
-}
-
-#[test]
-fn names_cannot_be_forged_through_templates() {
-    let fill = |user, session| Fill { user, session, ..Fill::default() };
-    assert_eq!(names_of("d:<user>", &fill("a", None)), ["d:a"]);
-    assert_eq!(names_of("s:<session>:<user>", &fill("a", None)), ["s:-:a"]);
-    let forged = names_of("d:<user>:<session>", &fill("a", Some("<user>")));
-    assert!(forged[0].starts_with("d:a:_user_~"), "{forged:?}");
-    let of = |session: &str| names_of("d:<session>", &Fill { session: Some(session), ..Fill::default() });
-    let long = of(&"x".repeat(10_000));
-    assert!(long[0].len() < 200);
-    assert_ne!(long, of(&"x".repeat(9_999)));
+    assert!(desk.free("d") <= 1, "{}", desk.free("d"));
 }
 
 /// Sixteen cores, a thousand principals, random costs, a running clock. The seed is printed on failure;
@@ -199,7 +256,7 @@ struct Ledger {
 
 fn simulate(seed: u64) {
     let buckets = [bucket("each:<user>", 1_000, 50, 1), bucket("all", 200_000, 20_000, 1)];
-    let budgets = Budgets::default();
+    let budgets: Arc<Budgets> = Arc::default();
     let clock = AtomicU64::new(0);
     let ledger = Ledger {
         spent: (0..=PRINCIPALS).map(|_| AtomicI64::new(0)).collect(),
@@ -209,24 +266,24 @@ fn simulate(seed: u64) {
     std::thread::scope(|scope| {
         for core in 0..CORES {
             let (buckets, budgets, clock, ledger) = (&buckets, &budgets, &clock, &ledger);
-            scope.spawn(move || run_core(seed ^ (core << 32), buckets, budgets, clock, ledger));
+            scope.spawn(move || {
+                let desk = Desk::over(Arc::clone(budgets), buckets.clone());
+                run_core(seed ^ (core << 32), desk, clock, ledger);
+            });
         }
     });
-    check(seed, &budgets, &ledger, clock.load(Ordering::Relaxed));
+    check(seed, &Desk::over(budgets, buckets), &ledger, clock.load(Ordering::Relaxed));
 }
 
-fn run_core(seed: u64, buckets: &[Bucket; 2], budgets: &Budgets, clock: &AtomicU64, ledger: &Ledger) {
+fn run_core(seed: u64, mut desk: Desk, clock: &AtomicU64, ledger: &Ledger) {
     let mut random = seed | 1;
     let mut running: Vec<(u64, i64, Reservation)> = Vec::new();
-    let names: Vec<Arc<str>> = buckets.iter().map(|bucket| Arc::clone(&bucket.name)).collect();
     for _ in 0..3_000 {
         let now = clock.fetch_add(next(&mut random) % 400, Ordering::Relaxed);
         // A few people ask much, many ask little.
         let who = (next(&mut random) % PRINCIPALS) * (next(&mut random) % PRINCIPALS) / PRINCIPALS;
         let predicted = (next(&mut random) % COST_MAX as u64) as i64;
-        let name = format!("p{who}");
-        let fill = Fill { user: &name, ..Fill::default() };
-        match budgets.reserve(buckets, &names, &fill, tokens(predicted), false, now) {
+        match desk.reserve_all(&format!("p{who}"), predicted, now) {
             Ok(held) => {
                 ledger.admitted.fetch_add(1, Ordering::Relaxed);
                 // The prediction holds (as with reserve "max"): what it costs is at most what was reserved.
@@ -252,14 +309,14 @@ fn end((who, cost, held): (u64, i64, Reservation), ledger: &Ledger) {
     held.settle(tokens(cost));
 }
 
-fn check(seed: u64, budgets: &Budgets, ledger: &Ledger, end: Wall) {
+fn check(seed: u64, desk: &Desk, ledger: &Ledger, end: Wall) {
     let (admitted, refused) =
         (ledger.admitted.load(Ordering::Relaxed), ledger.refused.load(Ordering::Relaxed));
     assert!(
         admitted > 1_000 && refused > 100,
         "seed {seed}: {admitted} admitted, {refused} refused: says nothing"
     );
-    for kept in budgets.balances() {
+    for kept in desk.budgets.balances(&desk.snapshot, end) {
         assert_eq!(kept.reserved, 0, "seed {seed}: {kept:?} has reservations left");
         let (at, capacity, rate) = match kept.bucket.strip_prefix("each:p") {
             Some(who) => (who.parse::<usize>().expect("a number"), 1_000, 50),
@@ -284,24 +341,24 @@ fn crashes_never_give_budget_back() {
     let buckets = [bucket("d", 5_000, 100, 1)];
     for seed in 1..60_u64 {
         let mut random = seed;
-        let mut budgets = Budgets::default();
+        let mut desk = Desk::new(buckets.clone());
         let (mut spent, mut now, mut crashes) = (0_i64, 0, 0);
         let mut running: Vec<(i64, Reservation)> = Vec::new();
         for _ in 0..2_000 {
             now += next(&mut random) % (SECOND / 10);
             match next(&mut random) % 100 {
                 0 => {
-                    let kept = budgets.balances();
+                    let kept = desk.budgets.balances(&desk.snapshot, now);
                     // The lost exchanges have cost what they had cost: at most what was reserved.
                     spent += running.iter().map(|(cost, _)| cost).sum::<i64>();
                     running.drain(..).for_each(|(_, held)| std::mem::forget(held));
-                    budgets = Budgets::default();
-                    budgets.restore(kept);
+                    desk = Desk::new(buckets.clone());
+                    desk.budgets.restore(kept);
                     crashes += 1;
                 }
                 1..=49 => {
                     let predicted = 1 + (next(&mut random) % COST_MAX as u64) as i64;
-                    if let Ok(held) = reserve(&budgets, &buckets, predicted, now) {
+                    if let Ok(held) = desk.reserve(predicted, now) {
                         running.push(((next(&mut random) % (predicted as u64 + 1)) as i64, held));
                     }
                 }

@@ -40,8 +40,8 @@ fn files_of_the_incumbent_are_accepted_as_they_are() {
 #[test]
 fn what_restricts_is_never_silently_open() {
     let path = here("tests/cases/config/incumbent-temp-grants.json");
-    let refused = loaded(&path, false).expect_err("hooks, quotas and retention are not enforced yet");
-    for what in ["hooks are not asked yet", "quotas are not enforced yet", "retention is not enforced yet"] {
+    let refused = loaded(&path, false).expect_err("hooks and retention are not enforced yet");
+    for what in ["hooks are not asked yet", "retention is not enforced yet"] {
         let said =
             |problem: &Problem| problem.severity == Severity::Unenforced && problem.what.contains(what);
         assert!(refused.iter().any(said), "{what}: {refused:#?}");

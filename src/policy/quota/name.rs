@@ -1,0 +1,112 @@
+//! Names of buckets: templates filled with what is known of an exchange.
+//!
+//! A part that a client chooses must not make its bucket another's: what could be read as another name is replaced, and
+//! told apart by a hash.
+
+/// What fills the templates of bucket names.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fill<'a> {
+    /// `<user>`: the principal.
+    pub user: &'a str,
+    /// `<node>`
+    pub node: Option<&'a str>,
+    /// `<group>`: every group has its own bucket, and all of them count.
+    pub groups: &'a [&'a str],
+    /// `<agent>`: a claim of the client.
+    pub agent: Option<&'a str>,
+    /// `<session>`: a claim of the client.
+    pub session: Option<&'a str>,
+    /// `<model>`
+    pub model: Option<&'a str>,
+}
+
+/// Longest part that fills a template, in characters.
+const PART_CHARS_MAX: usize = 128;
+
+/// How many buckets a name stands for: one, or with `<group>` one a group.
+pub(super) fn count(template: &str, fill: &Fill<'_>) -> usize {
+    if template.contains("<group>") { fill.groups.len().max(1) } else { 1 }
+}
+
+/// Write the `nth` full name into `out`. What is not known stands as `-`, which all who lack it share.
+pub(super) fn write(out: &mut String, template: &str, fill: &Fill<'_>, nth: usize) {
+    out.clear();
+    let several = template.matches('<').count() > 1;
+    let mut rest = template;
+    while let Some((before, behind)) = rest.split_once('<') {
+        out.push_str(before);
+        let Some((what, after)) = behind.split_once('>') else {
+            out.push('<');
+            rest = behind;
+            continue;
+        };
+        let text = match what {
+            "user" => Some(fill.user),
+            "node" => fill.node,
+            "group" => fill.groups.get(nth).copied(),
+            "agent" => fill.agent,
+            "session" => fill.session,
+            "model" => fill.model,
+            _ => None,
+        };
+        push_part(out, text, |c| several && !c.is_alphanumeric() && template.contains(c));
+        rest = after;
+    }
+    out.push_str(rest);
+}
+
+/// A part that cannot be taken for a template or reach into the next part, and has a bound.
+fn push_part(out: &mut String, text: Option<&str>, separates: impl Fn(char) -> bool) {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return out.push('-') };
+    let odd = |c: char| c.is_control() || "<>".contains(c) || separates(c);
+    let mut changed = false;
+    for (nth, c) in text.chars().enumerate() {
+        if nth == PART_CHARS_MAX {
+            changed = true;
+            break;
+        }
+        changed |= odd(c);
+        out.push(if odd(c) { '_' } else { c });
+    }
+    if changed {
+        out.push_str(&format!("~{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(template: &str, fill: &Fill<'_>) -> Vec<String> {
+        let name = |nth| {
+            let mut out = String::new();
+            write(&mut out, template, fill, nth);
+            out
+        };
+        (0..count(template, fill)).map(name).collect()
+    }
+
+    #[test]
+    fn names_are_filled_and_cannot_be_forged() {
+        let fill = |user, session| Fill { user, session, ..Fill::default() };
+        assert_eq!(all("plain", &fill("a", None)), ["plain"]);
+        assert_eq!(all("d:<user>", &fill("a:b", None)), ["d:a:b"]);
+        assert_eq!(all("s:<session>:<user>", &fill("a", None)), ["s:-:a"]);
+        let forged = all("d:<user>:<session>", &fill("a", Some("<user>")));
+        assert!(forged[0].starts_with("d:a:_user_~"), "{forged:?}");
+        let of = |session: &str| all("d:<session>", &Fill { session: Some(session), ..Fill::default() });
+        let long = of(&"x".repeat(10_000));
+        assert!(long[0].len() < 200);
+        assert_ne!(long, of(&"x".repeat(9_999)));
+        let groups = Fill { groups: &["eng", "ops"], ..Fill::default() };
+        assert_eq!(all("g:<group>", &groups), ["g:eng", "g:ops"]);
+        assert_eq!(all("g:<group>", &Fill::default()), ["g:-"]);
+    }
+
+    #[test]
+    fn a_part_never_reaches_into_the_next() {
+        let of = |user, model| all("d:<user>:<model>", &Fill { user, model: Some(model), ..Fill::default() });
+        assert_ne!(of("a", "b:c"), of("a:b", "c"));
+        assert_eq!(of("a@x.example", "m"), ["d:a@x.example:m"]);
+    }
+}

@@ -1,0 +1,282 @@
+//! What an exchange draws on its budgets: reserved before a provider is called, settled when the exchange closes,
+//! however it ends.
+//!
+//! ```text
+//!   reserve ── likely cost: size of the body, its session's last turn, recent outputs of the model
+//!      │
+//!      ├─ nothing executed: refused, no connection, an error without usage ──▶ settled at nothing
+//!      ├─ the provider said what it used, to the end                       ──▶ settled at that
+//!      └─ it did not, or was cut off ──▶ what it said, and at least what was seen on the wire; marked `estimated`
+//! ```
+//!
+//! Frames of a WebSocket are exchanges of their own: whoever has a [`Record`] can reserve and settle here.
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::core::Core;
+use super::fault::{Fault, Kind};
+use crate::base::clock;
+use crate::llm::agent::Caller;
+use crate::llm::ask::Ask;
+use crate::llm::dialect::Endpoint;
+use crate::llm::meter::Reading;
+use crate::llm::usage::Usage;
+use crate::policy::decide::Hop;
+use crate::policy::grant::groups_of;
+use crate::policy::identity::Principal;
+use crate::policy::quota::predict::Asked;
+use crate::policy::quota::{self, Cost, Drawn, Fill, Reservation};
+use crate::policy::snapshot::{Provider, Snapshot};
+use crate::record::record::{Outcome, QuotaNote, QuotaResult, Record};
+
+/// What an exchange is, as far as its cost and its buckets go.
+pub(super) struct Draw<'a> {
+    pub(super) principal: Option<&'a Principal>,
+    pub(super) caller: &'a Caller,
+    pub(super) ask: &'a Ask,
+    pub(super) endpoint: Endpoint,
+    pub(super) provider: &'a Arc<Provider>,
+    pub(super) hop: &'a Hop,
+    pub(super) body_bytes: u64,
+}
+
+/// What is held for a running exchange.
+pub(super) struct Held {
+    reservation: Reservation,
+    provider: Arc<Provider>,
+    /// Model as sent.
+    model: String,
+    session: u64,
+    body_bytes: u64,
+    max_tokens: Option<u64>,
+    /// Input as it was estimated; none where the endpoint costs no tokens.
+    input_tokens: Option<u64>,
+}
+
+/// What is known of a running answer.
+#[derive(Clone, Copy)]
+pub(super) struct Passed {
+    /// Events of its stream.
+    pub(super) events: u64,
+    /// Bytes of its body.
+    pub(super) bytes: u64,
+}
+
+/// Hold what the exchange will probably cost, on each of its buckets; a fault that names the bucket which refuses.
+pub(super) fn reserve(core: &Core, draw: &Draw<'_>) -> Result<Held, Fault> {
+    let snapshot = core.snapshot();
+    let mut till = core.till.borrow_mut();
+    let asked = asked(draw);
+    let billed = costs_tokens(draw.endpoint);
+    let (likely, most) = match billed {
+        true => (
+            cost(draw.provider, asked.model, &till.seen.likely(&asked)),
+            cost(draw.provider, asked.model, &till.seen.most(&asked)),
+        ),
+        false => (FREE, FREE),
+    };
+    let groups = groups(&snapshot, draw);
+    let drawn = Drawn {
+        buckets: &draw.hop.buckets,
+        fill: fill(draw, &asked, &groups),
+        likely,
+        most,
+        unpriced_allowed: draw.provider.unpriced_allowed,
+    };
+    let reservation = till
+        .reserve(&snapshot, &drawn, clock::wall())
+        .map_err(|why| Fault::new(Kind::Exceeded(Box::new(why))))?;
+    Ok(Held {
+        reservation,
+        provider: Arc::clone(draw.provider),
+        model: asked.model.to_owned(),
+        session: asked.session,
+        body_bytes: asked.body_bytes,
+        max_tokens: asked.max_tokens,
+        input_tokens: billed.then(|| till.seen.input_tokens(&asked)),
+    })
+}
+
+impl Held {
+    /// The exchange is about to be closed: charge what it cost, and write down what was charged.
+    pub(super) fn settle(self, core: &Core, passed: Passed, record: &mut Record) {
+        let (cost, estimated) = self.true_cost(core, passed, record);
+        record.estimated |= estimated;
+        let charged =
+            self.reservation.held().map(|held| QuotaNote { charged: Some(cost.of(held.unit)), ..note(held) });
+        record.quotas.extend(charged);
+        self.reservation.settle(cost);
+    }
+
+    /// Nothing was executed: everything is given back.
+    pub(super) fn release(self) {
+        self.reservation.settle(Cost::NOTHING);
+    }
+
+    /// What is held, as the record has it.
+    pub(super) fn notes(&self) -> Vec<QuotaNote> {
+        self.reservation.held().map(note).collect()
+    }
+
+    fn true_cost(&self, core: &Core, passed: Passed, record: &Record) -> (Cost, bool) {
+        let reading = &record.reading;
+        let unsaid = reading.usage.is_unknown();
+        let nothing_ran = record.bytes.request_sent == 0 && record.times.first_byte_us.is_none();
+        if nothing_ran || record.outcome == Outcome::Refused {
+            return (Cost::NOTHING, false);
+        }
+        if unsaid && record.outcome == Outcome::ProviderError {
+            return (Cost::NOTHING, false);
+        }
+        let Some(input_tokens) = self.input_tokens else { return (FREE, false) };
+        let whole = reading.complete && reading.usage.output_tokens.is_some();
+        if whole {
+            core.till.borrow_mut().seen.note(&self.asked(), &reading.usage);
+            return (cost(&self.provider, &self.model, &billed(reading)), false);
+        }
+        let usage = at_least(&reading.usage, input_tokens, output_seen(reading.stream, passed));
+        (cost(&self.provider, &self.model, &usage), true)
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            model: &self.model,
+            session: self.session,
+            body_bytes: self.body_bytes,
+            max_tokens: self.max_tokens,
+        }
+    }
+}
+
+fn note(held: quota::Held<'_>) -> QuotaNote {
+    QuotaNote {
+        bucket: held.bucket.to_owned(),
+        unit: held.unit.name().into(),
+        reserved: held.amount,
+        charged: None,
+        result: if held.warned { QuotaResult::Warned } else { QuotaResult::Held },
+    }
+}
+
+/// A request that costs no tokens.
+const FREE: Cost = Cost { dollars: Some(0), tokens: 0, requests: 1 };
+
+/// Whether tokens are billed there.
+fn costs_tokens(endpoint: Endpoint) -> bool {
+    !matches!(endpoint, Endpoint::CountTokens | Endpoint::Retrieve | Endpoint::Models | Endpoint::Socket)
+}
+
+fn cost(provider: &Provider, model: &str, usage: &Usage) -> Cost {
+    let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
+    Cost { dollars: price(provider, model, usage), tokens: signed(tokens), requests: 1 }
+}
+
+/// In nanodollars; none where there is no price. No prices are known yet.
+fn price(_: &Provider, _: &str, _: &Usage) -> Option<i64> {
+    None
+}
+
+/// Usage as billed: where a response was made in several runs, their sum and not its top level.
+fn billed(reading: &Reading) -> Usage {
+    let Some(totals) = &reading.billed_totals_over_iterations else { return reading.usage };
+    let count = |name: &str| totals.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let (read, write) = (count("cache_read_tokens"), count("cache_write_tokens"));
+    let uncached = count("uncached_input_tokens");
+    Usage {
+        input_tokens: Some(uncached.saturating_add(read).saturating_add(write)),
+        uncached_input_tokens: Some(uncached),
+        output_tokens: Some(count("output_tokens")),
+        cache_read_tokens: Some(read),
+        cache_write_tokens: Some(write),
+        ..reading.usage
+    }
+}
+
+/// What the wire said, completed by what was estimated and seen: never below either.
+fn at_least(said: &Usage, input_tokens: u64, output_tokens: u64) -> Usage {
+    let input = said.input_tokens.unwrap_or(input_tokens);
+    Usage {
+        input_tokens: Some(input),
+        uncached_input_tokens: said.uncached_input_tokens.or(Some(input)),
+        output_tokens: Some(said.output_tokens.unwrap_or(0).max(output_tokens)),
+        ..*said
+    }
+}
+
+/// Bytes of an event around its text, and bytes of text to a token: estimates, for streams that were cut off.
+const EVENT_BYTES: u64 = 150;
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Output tokens that have come, as far as can be told from outside: an event carries one at least.
+fn output_seen(stream: bool, passed: Passed) -> u64 {
+    let around = if stream { passed.events.saturating_mul(EVENT_BYTES) } else { EVENT_BYTES };
+    passed.events.max(passed.bytes.saturating_sub(around) / BYTES_PER_TOKEN)
+}
+
+fn asked<'a>(draw: &Draw<'a>) -> Asked<'a> {
+    Asked {
+        model: draw.hop.model.as_deref().or(draw.ask.model.as_deref()).unwrap_or_default(),
+        session: session(draw),
+        body_bytes: draw.body_bytes,
+        max_tokens: draw.ask.max_tokens,
+    }
+}
+
+/// Sessions are scoped by their principal: an id that another claims too is another session.
+fn session(draw: &Draw<'_>) -> u64 {
+    if draw.caller.session.is_empty() {
+        return 0;
+    }
+    let mut hash = Xxh3::new();
+    hash.update(draw.principal.map_or("", |principal| &principal.name).as_bytes());
+    hash.update(&[0]);
+    hash.update(draw.caller.session.as_bytes());
+    hash.digest().max(1)
+}
+
+/// Groups are looked up only where a bucket is named after them.
+fn groups<'a>(snapshot: &'a Snapshot, draw: &Draw<'a>) -> Vec<&'a str> {
+    let by_group = |name: &Arc<str>| {
+        let lends =
+            |bucket: &crate::policy::snapshot::Bucket| bucket.overdraft.iter().any(|n| n.contains("<group>"));
+        name.contains("<group>") || snapshot.bucket(name).is_some_and(lends)
+    };
+    match draw.principal {
+        Some(principal) if draw.hop.buckets.iter().any(by_group) => groups_of(principal, &snapshot.groups),
+        _ => Vec::new(),
+    }
+}
+
+fn fill<'a>(draw: &Draw<'a>, asked: &Asked<'a>, groups: &'a [&'a str]) -> Fill<'a> {
+    let said = |text: &'a str| Some(text).filter(|text| !text.is_empty());
+    Fill {
+        user: draw.principal.map_or("", |principal| &principal.name),
+        node: draw.principal.and_then(|principal| principal.node.as_deref()),
+        groups,
+        agent: said(&draw.caller.agent),
+        session: said(&draw.caller.session),
+        model: said(asked.model),
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_is_never_below_what_the_wire_said() {
+        let said = Usage { input_tokens: Some(900), output_tokens: Some(1), ..Usage::default() };
+        let usage = at_least(&said, 100, output_seen(true, Passed { events: 40, bytes: 7_000 }));
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(900), Some(250)));
+        let usage = at_least(&Usage { output_tokens: Some(500), ..said }, 100, 40);
+        assert_eq!(usage.output_tokens, Some(500));
+        let unsaid = at_least(&Usage::default(), 100, 7);
+        assert_eq!((unsaid.input_tokens, unsaid.uncached_input_tokens), (Some(100), Some(100)));
+    }
+}

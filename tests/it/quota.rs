@@ -1,0 +1,211 @@
+//! Quotas through a running gateway: what is held and charged, who is refused and how, for every end of an exchange.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use loadtest::{Canned, Client, Knobs, Reply, Request};
+use serde_json::{Value, json};
+use weir::base::clock;
+use weir::config::compile;
+use weir::llm::dialect::Dialect;
+use weir::policy::snapshot::{Limits, Provider, Snapshot};
+use weir::record::store::{Filter, Reader};
+
+use crate::gate::Gate;
+
+const ASK: &str = r#"{"model":"claude-sonnet-4-5","max_tokens":64,"stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+
+/// A gateway with these quotas, all of which everybody draws on.
+fn gate(quotas: &Value) -> Gate {
+    Gate::with(Knobs::default(), Limits::default(), |options| {
+        let snapshot = under(&options.snapshot, quotas);
+        weir::server::Options { snapshot: Arc::new(snapshot), ..options }
+    })
+}
+
+/// The same providers, speaking every dialect, under a file with these quotas.
+fn under(before: &Snapshot, quotas: &Value) -> Snapshot {
+    let names: Vec<_> = quotas.as_object().expect("quotas").keys().collect();
+    let drawn: Vec<_> = names.iter().map(|name| json!({ "bucket": name })).collect();
+    let file = json!({
+        "providers": {"synthetic": {"baseurl": "http://127.0.0.1:1", "models": ["**"], "auth_mode": "none"}},
+        "quotas": quotas,
+        "grants": [{"src": ["*"], "app": {"weir": [{"role": "user", "models": "**"}, {"quotas": drawn}]}}],
+    });
+    let (none, no_file) = (|_: &str| None, |_: &str| Err(std::io::Error::other("no files here")));
+    let loaded = compile::load(&file.to_string(), &none, &no_file, &compile::Options::default());
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:?}")).snapshot;
+    let of_all = |provider: &Arc<Provider>| {
+        Arc::new(Provider {
+            dialects: Dialect::ALL.to_vec(),
+            unpriced_allowed: false,
+            ..(**provider).clone()
+        })
+    };
+    Snapshot {
+        providers: before.providers.iter().map(of_all).collect(),
+        buckets: loaded.buckets,
+        grants: loaded.grants,
+        loopback_is_user: false,
+        ..before.clone()
+    }
+}
+
+fn tokens(capacity: u64) -> Value {
+    json!({ "each:<user>": {"unit": "tokens", "capacity": capacity} })
+}
+
+/// The record of an answer, once it is in the store.
+fn record(gate: &Gate, reply: &Reply) -> Value {
+    let id = reply.header("x-weir-id").expect("an id");
+    let until = clock::now().plus(Duration::from_secs(10));
+    loop {
+        let shown = Reader::open(gate.data.path()).and_then(|reader| reader.show(id));
+        if let Ok(Some(shown)) = shown {
+            return serde_json::to_value(&shown.record).expect("JSON");
+        }
+        assert!(clock::now() < until, "{id} is not recorded");
+        clock::pause(Duration::from_millis(10));
+    }
+}
+
+fn used(input: u64, output: u64) -> Canned {
+    let body = json!({"type": "message", "id": "m", "model": "claude-sonnet-4-5", "stop_reason": "end_turn",
+        "content": [], "usage": {"input_tokens": input, "output_tokens": output}});
+    Canned::new(200).header("content-type", "application/json").body(body.to_string().as_bytes())
+}
+
+#[test]
+fn what_the_provider_says_is_charged_and_an_empty_bucket_refuses() {
+    let gate = gate(&tokens(100));
+    gate.provider.can("/v1/messages", used(70, 50));
+    let first = gate.client().send(&Request::messages(ASK)).expect("a reply");
+    assert_eq!(first.status, 200);
+    let record_of = record(&gate, &first);
+    let note = &record_of["quotas"][0];
+    assert_eq!(
+        (&note["charged"], &note["unit"], &note["result"]),
+        (&json!(120), &json!("tokens"), &json!("held"))
+    );
+    assert!(note["reserved"].as_i64() > Some(64), "{note}");
+    assert_eq!(record_of.get("estimated"), None);
+    let second = gate.client().send(&Request::messages(ASK)).expect("a reply");
+    assert_eq!(second.status, 429, "{}", second.text());
+    let refused = record(&gate, &second);
+    assert_eq!(
+        (&refused["outcome"], &refused["fault"]["kind"]),
+        (&json!("refused"), &json!("quota_exceeded"))
+    );
+    assert_eq!(refused["quotas"][0]["bucket"], note["bucket"]);
+    assert_eq!(refused["quotas"][0]["result"], "refused");
+}
+
+/// Path and body of a request in a language, and where its refusal says what.
+const SHAPES: [(&str, &str, &str, &str); 8] = [
+    ("/v1/messages", r#"{"model":"m","messages":[]}"#, "/error/type", "rate_limit_error"),
+    ("/v1/chat/completions", r#"{"model":"m","messages":[]}"#, "/error/type", "insufficient_quota"),
+    ("/v1/chat/completions", r#"{"model":"m","messages":[]}"#, "/error/code", "insufficient_quota"),
+    ("/v1/responses", r#"{"model":"m","input":"x"}"#, "/error/code", "insufficient_quota"),
+    ("/v1beta/models/m:generateContent", r#"{"contents":[]}"#, "/error/status", "RESOURCE_EXHAUSTED"),
+    ("/model/m/converse", r#"{"messages":[]}"#, "/__type", "ThrottlingException"),
+    ("/model/m/invoke", r#"{"messages":[]}"#, "/__type", "ThrottlingException"),
+    ("/api/chat", r#"{"model":"m","messages":[]}"#, "/error", ""),
+];
+
+#[test]
+fn each_language_is_refused_in_its_own_words() {
+    let gate = gate(&json!({ "each:<user>": {"unit": "requests", "capacity": 0, "rate": "1/min"} }));
+    for (path, body, at, word) in SHAPES {
+        let request = Request::new("POST", path, body).header("content-type", "application/json");
+        let reply = gate.client().send(&request).expect("a reply");
+        assert_eq!(reply.status, 429, "{path}: {}", reply.text());
+        let wait: u64 =
+            reply.header("retry-after").and_then(|text| text.parse().ok()).expect("whole seconds");
+        assert!((1..=61).contains(&wait), "{path}: {wait}");
+        assert_eq!(reply.header("x-should-retry"), Some("false"), "{path}");
+        let said: Value = serde_json::from_str(&reply.text()).expect("JSON");
+        let found = said.pointer(at).and_then(Value::as_str).unwrap_or_else(|| panic!("{path}: {said}"));
+        assert!(found == word || word.is_empty(), "{path}: {said}");
+        assert!(reply.text().contains("each:"), "it names the bucket: {said}");
+    }
+    assert_eq!(gate.provider.requests().0, 0, "nothing reached the provider");
+}
+
+#[test]
+fn an_end_that_says_nothing_is_charged_by_what_was_seen_or_not_at_all() {
+    let gate = gate(&tokens(1_000_000));
+    let json = |status: u16, body: &str| {
+        Canned::new(status).header("content-type", "application/json").body(body.as_bytes())
+    };
+    let charged = |reply: &Reply| {
+        let record = record(&gate, reply);
+        let charged = record["quotas"][0]["charged"].as_i64().expect("charged");
+        (charged, record.get("estimated").is_some())
+    };
+    // A provider's refusal costs nothing.
+    gate.provider.can("/v1/messages", json(529, r#"{"type":"error","error":{"type":"overloaded_error"}}"#));
+    let reply = gate.client().send(&Request::messages(ASK)).expect("a reply");
+    assert_eq!(charged(&reply), (0, false));
+    // A good answer without usage does.
+    gate.provider.can(
+        "/v1/messages",
+        json(200, &format!(r#"{{"type":"message","content":["{}"]}}"#, "x".repeat(4_000))),
+    );
+    let reply = gate.client().send(&Request::messages(ASK)).expect("a reply");
+    let (cost, estimated) = charged(&reply);
+    assert!(estimated && cost > 900 && cost < 1_500, "{cost}");
+    gate.provider.uncan();
+    // So does a stream that breaks off, and one whose client leaves: its usage so far is a beginning only.
+    let reply =
+        gate.client().send(&Request::messages(ASK).synthetic("events=50,fault=truncate@40")).expect("a head");
+    let (cost, estimated) = charged(&reply);
+    assert!(estimated && cost >= 38, "{cost}");
+    let reply = leave_early(&mut gate.client(), &gate);
+    let (cost, estimated) = charged(&reply);
+    assert!(estimated && cost >= 5, "{cost}");
+}
+
+fn leave_early(client: &mut Client, gate: &Gate) -> Reply {
+    let request = Request::messages(ASK).synthetic("events=500,delay_ms=5");
+    let reading = loadtest::Reading { leave_after: Some(10), ..loadtest::Reading::default() };
+    client.check_reading(&request, gate.provider.knobs(), reading).expect("a head").reply
+}
+
+#[test]
+fn a_bucket_that_warns_lets_pass_and_the_record_says_so() {
+    let gate = gate(&json!({ "soft": {"unit": "requests", "capacity": 1, "on_exceed": "warn"} }));
+    let results: Vec<_> = (0..2)
+        .map(|_| {
+            let reply = gate.client().send(&Request::messages(ASK)).expect("a reply");
+            assert_eq!(reply.status, 200);
+            record(&gate, &reply)["quotas"][0]["result"].clone()
+        })
+        .collect();
+    assert_eq!(results, [json!("held"), json!("warned")]);
+}
+
+#[test]
+fn parallel_agents_do_not_pass_a_bucket_that_holds_one() {
+    let gate = gate(&tokens(1_000));
+    let admitted = std::thread::scope(|scope| {
+        let one = || {
+            let mut client = gate.client();
+            let reply = client.send(&Request::messages(ASK).synthetic("events=100,delay_ms=3"));
+            u32::from(reply.expect("a reply").status == 200)
+        };
+        let all: Vec<_> = (0..32).map(|_| scope.spawn(one)).collect();
+        all.into_iter().map(|thread| thread.join().expect("a client")).sum::<u32>()
+    });
+    // Each is expected to take some 85 tokens: twelve fit, and not thirty-two.
+    assert!((1..=12).contains(&admitted), "{admitted} of 32 were admitted");
+    let refused = Filter { outcome: Some(weir::record::record::Outcome::Refused), ..Filter::default() };
+    let until = clock::now().plus(Duration::from_secs(10));
+    loop {
+        let rows = Reader::open(gate.data.path()).and_then(|reader| reader.requests(&refused, 100, None));
+        if rows.is_ok_and(|rows| rows.len() as u32 == 32 - admitted) {
+            break;
+        }
+        assert!(clock::now() < until, "every refusal has its record");
+        clock::pause(Duration::from_millis(10));
+    }
+}
