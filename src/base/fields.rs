@@ -10,10 +10,21 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A header block: names and values as ranges into the bytes they arrived in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields {
     block: Vec<u8>,
-    lines: Vec<(Range<u32>, Range<u32>)>,
+    lines: Vec<Line>,
+    /// A bit for each name there is: most look-ups are for names that are not, and end here.
+    sieve: u64,
+}
+
+/// Where name and value stand.
+type Line = (Range<u32>, Range<u32>);
+
+/// The bit of a name: by its length and its first letter, in any case.
+fn bit(name: &[u8]) -> u64 {
+    let first = name.first().map_or(0, |letter| usize::from(letter | 0x20));
+    1 << ((name.len() * 11 + first) % 64)
 }
 
 impl Fields {
@@ -23,10 +34,10 @@ impl Fields {
         Self::default()
     }
 
-    /// An empty block with room for as much as `like` holds.
+    /// An empty block with room for so many bytes and lines.
     #[must_use]
-    pub fn with_room_of(like: &Fields) -> Self {
-        Self { block: Vec::with_capacity(like.block.len() + 64), lines: Vec::with_capacity(like.lines.len()) }
+    pub fn with_room(bytes: usize, lines: usize) -> Self {
+        Self { block: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines), sieve: 0 }
     }
 
     /// Append a field. The caller has checked name and value (RFC 9110 5.1, 5.5).
@@ -38,12 +49,14 @@ impl Fields {
         let range =
             |a: usize, b: usize| u32::try_from(a).unwrap_or(u32::MAX)..u32::try_from(b).unwrap_or(u32::MAX);
         self.lines.push((range(start, middle), range(middle, self.block.len())));
+        self.sieve |= bit(name);
     }
 
     /// Forget all fields, keep the allocation.
     pub fn clear(&mut self) {
         self.block.clear();
         self.lines.clear();
+        self.sieve = 0;
     }
 
     /// Number of fields.
@@ -66,7 +79,8 @@ impl Fields {
     /// The first field of that name, in any case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        let same = |line: &&Line| self.is_named(line, name);
+        self.lines_with(name).iter().find(same).map(|line| self.slice(&line.1))
     }
 
     /// As [`Fields::get`], when it is UTF-8.
@@ -77,13 +91,46 @@ impl Fields {
 
     /// Every field of that name, in any case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        let same = move |line: &&Line| self.is_named(line, name);
+        self.lines_with(name).iter().filter(same).map(|line| self.slice(&line.1))
+    }
+
+    /// All lines, or none where the sieve knows that there is no such name.
+    fn lines_with(&self, name: &str) -> &[Line] {
+        if self.sieve & bit(name.as_bytes()) == 0 { &[] } else { &self.lines }
+    }
+
+    fn is_named(&self, line: &Line, name: &str) -> bool {
+        line.0.len() == name.len() && self.slice(&line.0).eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// Take the values of some fields out for good: the line stays, and says that something stood there.
+    pub fn redact(&mut self, is_secret: impl Fn(&[u8]) -> bool) {
+        for at in 0..self.lines.len() {
+            let (name, value) = self.lines[at].clone();
+            if is_secret(self.slice(&name)) {
+                // Not only out of sight: what held the value is overwritten.
+                self.block[value.start as usize..value.end as usize].fill(b'-');
+                let start = self.block.len() as u32;
+                self.block.extend_from_slice(b"(redacted)");
+                self.lines[at].1 = start..self.block.len() as u32;
+            }
+        }
     }
 
     fn slice(&self, range: &Range<u32>) -> &[u8] {
         &self.block[range.start as usize..range.end as usize]
     }
 }
+
+/// By what they say, however their bytes lie.
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Fields {}
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(pairs: T) -> Self {
@@ -139,6 +186,15 @@ mod tests {
         assert_eq!(fields.all("x-a").count(), 2);
         assert_eq!(fields.iter().next(), Some((&b"X-A"[..], &b"1"[..])));
         assert_eq!(fields.get("x-c"), None);
+    }
+
+    #[test]
+    fn a_redacted_value_is_gone() {
+        let mut fields: Fields = [("a", "1"), ("Key", "s3cret"), ("b", "2")].into_iter().collect();
+        fields.redact(|name| name.eq_ignore_ascii_case(b"key"));
+        let shown: Fields = [("a", "1"), ("Key", "(redacted)"), ("b", "2")].into_iter().collect();
+        assert_eq!(fields, shown);
+        assert!(!fields.block.windows(6).any(|bytes| bytes == b"s3cret"));
     }
 
     #[test]

@@ -34,8 +34,11 @@ pub(super) struct Account {
     began: Moment,
     route: Option<Route>,
     meter: Option<Box<Meter>>,
-    hash_out: Option<Box<Xxh3>>,
+    /// What has come of the response and not left for the writer, and where in the body it begins.
     part: Vec<u8>,
+    part_at: u64,
+    /// Over what the client took of the parts that have left.
+    hash_out: Option<Box<Xxh3>>,
     reservation: Option<Reservation>,
     /// What is held of the budgets it draws on; none where it draws on none.
     held: Option<Box<Held>>,
@@ -54,7 +57,7 @@ impl Account {
     pub(super) fn begin(core: &Core, conn: &Conn, request: Option<&Request>) -> Self {
         let mut record = Box::new(Record { id: core.next_id(), core: core.index, ..Record::default() });
         record.times.accepted_at_us = clock::wall();
-        record.who = Who { peer: conn.peer.to_string(), ..Who::default() };
+        record.who = Who { peer: conn.peer_text.clone(), ..Who::default() };
         if let Some(principal) = &conn.principal {
             record.who.principal.clone_from(&principal.name);
             record.who.source = principal.source.to_owned();
@@ -62,7 +65,6 @@ impl Account {
         if let Some(request) = request {
             record.method.clone_from(&request.head.method);
             record.path = heads::redacted_target(&request.head.target);
-            record.request_headers = heads::redacted(&request.head.fields);
         }
         core.stats.add(Count::ExchangesOpen, 1);
         Self {
@@ -70,8 +72,9 @@ impl Account {
             began: clock::now(),
             route: None,
             meter: None,
-            hash_out: None,
             part: Vec::new(),
+            part_at: 0,
+            hash_out: None,
             reservation: None,
             held: None,
             waited: Duration::ZERO,
@@ -119,10 +122,10 @@ impl Account {
     }
 
     /// The request has been read, to its end or far enough.
-    pub(super) fn asked(&mut self, ask: Ask) {
+    pub(super) fn asked(&mut self, request: &Request, ask: Ask) {
         if let Some(route) = &self.route {
             let principal = &self.record.who.principal;
-            self.record.caller = agent::caller(&self.record.request_headers, &ask, principal, route.endpoint);
+            self.record.caller = agent::caller(&request.head.fields, &ask, principal, route.endpoint);
         }
         self.record.ask = ask;
     }
@@ -202,13 +205,13 @@ impl Account {
             let meter = Meter::new(route.dialect, route.endpoint, status, &response.head.fields);
             self.meter = Some(Box::new(meter));
         }
-        self.hash_out = Some(Box::new(Xxh3::new()));
     }
 
     /// The response head as it will stand in the record.
     pub(super) fn response_head(&mut self, response: Response) {
         self.record.status = response.head.status;
-        self.record.response_headers = heads::redacted(&response.head.fields);
+        self.record.response_headers = response.head.fields;
+        self.record.response_headers.redact(heads::is_secret);
     }
 
     /// Content that came from the provider. Read and kept only now, after it was sent on.
@@ -223,12 +226,15 @@ impl Account {
         self.part.extend_from_slice(data);
     }
 
-    /// Content that the client's socket has taken.
+    /// Content that the client's socket has taken, in its order. Hashed with the part that it lies in; only what a slow
+    /// client takes of a part that has left already must be hashed here.
     pub(super) fn delivered(&mut self, data: &[u8]) {
-        self.record.bytes.response_sent += data.len() as u64;
-        if let Some(hash) = &mut self.hash_out {
-            hash.update(data);
+        let before = usize::try_from(self.part_at.saturating_sub(self.record.bytes.response_sent));
+        let late = before.unwrap_or(usize::MAX).min(data.len());
+        if late > 0 {
+            self.hash_out.get_or_insert_default().update(&data[..late]);
         }
+        self.record.bytes.response_sent += data.len() as u64;
     }
 
     /// Time spent waiting for the client to take bytes.
@@ -243,14 +249,37 @@ impl Account {
         }
         self.record.bytes.request_received = body.len() as u64;
         core.stats.add(Count::BytesFromClients, body.len() as u64);
-        self.record.request_hash = format!("{:016x}", xxh3_64(&body));
+        self.record.request_hash = hexadecimal(xxh3_64(&body));
         self.keep(core, BodyKind::Request, body);
     }
 
     fn send_part(&mut self, core: &Core) {
         let part = std::mem::take(&mut self.part);
-        if !part.is_empty() {
-            self.keep(core, BodyKind::Response, part);
+        if part.is_empty() {
+            return;
+        }
+        let taken = &part[..self.taken_of(&part)];
+        self.hash_out.get_or_insert_default().update(taken);
+        self.part_at += part.len() as u64;
+        self.keep(core, BodyKind::Response, part);
+    }
+
+    /// How much of the part that has not left the client has taken.
+    fn taken_of(&self, part: &[u8]) -> usize {
+        let taken = self.record.bytes.response_sent.saturating_sub(self.part_at);
+        usize::try_from(taken).unwrap_or(usize::MAX).min(part.len())
+    }
+
+    /// XXH3-64 of what the client took; most bodies are one part, which needs no running hash.
+    fn response_hash(&self) -> Option<u64> {
+        let rest = &self.part[..self.taken_of(&self.part)];
+        match &self.hash_out {
+            Some(hash) => {
+                let mut hash = hash.clone();
+                hash.update(rest);
+                Some(hash.digest())
+            }
+            None => (!rest.is_empty()).then(|| xxh3_64(rest)),
         }
     }
 
@@ -285,14 +314,21 @@ impl Account {
     }
 
     /// The end, whatever happened: one record.
-    pub(super) fn close(mut self, core: &Core) {
-        self.send_part(core);
+    pub(super) fn close(mut self, core: &Core, request: Option<Request>) {
+        if let Some(request) = request {
+            self.record.request_headers = request.head.fields;
+            self.record.request_headers.redact(heads::is_secret);
+        }
         let events = self.meter.as_ref().map_or(0, |meter| meter.events());
         if let Some(meter) = self.meter.take() {
             self.record.reading = meter.finish();
         }
-        if let Some(hash) = self.hash_out.take().filter(|_| self.record.bytes.response_sent > 0) {
-            self.record.response_hash = format!("{:016x}", hash.digest());
+        if self.record.bytes.response_sent > 0 {
+            self.record.response_hash = self.response_hash().map(hexadecimal).unwrap_or_default();
+        }
+        let last = std::mem::take(&mut self.part);
+        if !last.is_empty() {
+            self.keep(core, BodyKind::Response, last);
         }
         if self.record.fault.is_none() {
             self.record.outcome = self.outcome();
@@ -370,6 +406,12 @@ impl Account {
     fn elapsed_us(&self) -> u64 {
         u64::try_from(clock::now().since(self.began).as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// Sixteen digits.
+fn hexadecimal(hash: u64) -> String {
+    let digit = |at: u32| char::from_digit((hash >> (60 - 4 * at)) as u32 & 15, 16).unwrap_or('0');
+    (0..16).map(digit).collect()
 }
 
 fn outcome_of(fault: &Fault) -> Outcome {

@@ -39,6 +39,8 @@ pub enum After {
 pub struct Conn {
     pub(super) socket: Socket,
     pub(super) peer: SocketAddr,
+    /// The same, as every record says it.
+    pub(super) peer_text: String,
     pub(super) local: SocketAddr,
     /// Who is at the other end, judged once per connection.
     pub(super) principal: Option<Principal>,
@@ -58,6 +60,7 @@ pub(super) async fn serve(core: Rc<Core>, socket: Socket, peer: SocketAddr, numb
     let mut conn = Conn {
         socket,
         peer,
+        peer_text: peer.to_string(),
         local,
         principal: None,
         ahead: Vec::new(),

@@ -51,7 +51,7 @@ pub(super) async fn serve(core: &Core, conn: &mut Conn, request: Request) -> Aft
         Ok(after) => after,
         Err(fault) => end_badly(core, conn, Some(&request), &mut account, fault).await,
     };
-    account.close(core);
+    account.close(core, Some(request));
     after
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn serve(core: &Core, conn: &mut Conn, request: Request) -> Aft
 pub(super) async fn refuse(core: &Core, conn: &mut Conn, fault: Fault) -> After {
     let mut account = Account::begin(core, conn, None);
     let after = end_badly(core, conn, None, &mut account, fault).await;
-    account.close(core);
+    account.close(core, None);
     after
 }
 
@@ -175,12 +175,12 @@ async fn ask(
     account.waited(clock::now().since(since));
     account.request_complete = body.is_done();
     let Some(mut reader) = reader else {
-        account.asked(Ask { model: route.model_in_path.clone(), ..Ask::default() });
+        account.asked(request, Ask { model: route.model_in_path.clone(), ..Ask::default() });
         return Ok((None, None));
     };
     if known {
         let model = reader.model(&body.bytes).map(Cow::into_owned);
-        account.asked(Ask { model, ..Ask::default() });
+        account.asked(request, Ask { model, ..Ask::default() });
         let span = reader.model_span();
         return Ok((Some(reader), span));
     }
@@ -189,7 +189,7 @@ async fn ask(
     reader.advance(text)?;
     // In a coded body the place is that of the copy: nothing can be replaced there.
     let span = reader.model_span().filter(|_| decoded.is_none());
-    account.asked(reader.finish(text)?);
+    account.asked(request, reader.finish(text)?);
     Ok((None, span))
 }
 

@@ -174,7 +174,7 @@ impl Sending<'_> {
                 return Err(why.into());
             }
         }
-        self.account.asked(ask);
+        self.account.asked(self.request, ask);
         self.account.request_complete = true;
         Ok(())
     }

@@ -67,6 +67,13 @@ impl Batch {
         self.text.shrink_to(1 << 20);
     }
 
+    /// Free the room that a large batch has taken. Only between two batches.
+    pub(super) fn rest(&mut self) {
+        if self.is_empty() {
+            *self = Batch::new(self.room.len());
+        }
+    }
+
     /// Something came at `now`: the batch's age counts from the first.
     pub(super) fn touch(&mut self, now: Moment) {
         self.since = self.since.or(Some(now));

@@ -44,6 +44,14 @@ impl Blocks {
         self.out.shrink_to(4 * self.block_bytes);
     }
 
+    /// Between two batches: free what the next one makes anew.
+    pub(super) fn rest(&mut self) {
+        if self.raw.is_empty() && self.out.is_empty() {
+            (self.raw, self.out) = (Vec::new(), Vec::new());
+            self.encoder.rest();
+        }
+    }
+
     /// Add bytes that may lie in several blocks; their spans go to `spans`.
     pub(super) fn put(&mut self, mut bytes: &[u8], spans: &mut Vec<Span>) -> io::Result<()> {
         while !bytes.is_empty() {

@@ -2,8 +2,9 @@
 //!
 //! Big parts go to the content blocks at once and only their place is remembered. Small ones (an event stream comes
 //! in hundreds) are gathered first, so that a body lies in few places: until the exchange ends, or there are
-//! [`GATHERED_BYTES`] of them, or all that is gathered passes its bound and is written out as it stands. Request
-//! bodies of a session go through [`Turns`], which stores what is new in them.
+//! [`GATHERED_BYTES`] of them, or all that is gathered passes its bound and is written out as it stands. A request body
+//! comes as one part, since no core lets go of it before it is whole; in a session it goes through [`Turns`], which
+//! stores what is new in it, and nothing of it is remembered here but where it lies.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +14,7 @@ use super::blocks::Blocks;
 use super::files::At;
 use super::line::{Bodies, BodyStored, Span, add_span};
 use super::record::{BodyKind, CapturePart, CaptureState, Open};
-use super::turns::{Storing, Turns};
+use super::turns::Turns;
 use crate::base::clock::Moment;
 use crate::base::id::ExchangeId;
 
@@ -34,8 +35,6 @@ pub(super) struct Joins {
     /// Exchanges with spans that no line tells of yet.
     untold: Vec<ExchangeId>,
     turns: Turns,
-    /// The exchange of each session whose request came last, while it goes on.
-    latest: HashMap<u64, ExchangeId>,
     forgot_at: Moment,
 }
 
@@ -55,8 +54,6 @@ struct Body {
     gathered: Vec<u8>,
     total: u64,
     shed: bool,
-    /// Of a request in a session, from its first byte stored on.
-    storing: Option<Storing>,
 }
 
 impl Joins {
@@ -69,7 +66,6 @@ impl Joins {
             body_bytes_max,
             untold: Vec::new(),
             turns: Turns::new()?,
-            latest: HashMap::new(),
             forgot_at: Moment::default(),
         })
     }
@@ -97,45 +93,30 @@ impl Joins {
 
     /// A part of a body came. Returns false if it was shed: the body has its bound.
     pub(super) fn part(&mut self, part: &CapturePart, now: Moment, content: &mut Blocks) -> io::Result<bool> {
-        let body_bytes_max = self.body_bytes_max;
-        if part.kind == BodyKind::Request {
-            self.begin_request(part.id, content)?;
-        }
         let joined = self.exchanges.entry(part.id).or_default();
         joined.touched = now;
+        let session = joined.session;
         let body = joined.of(part.kind);
         body.total += part.bytes.len() as u64;
-        if body.shed || body.total > body_bytes_max {
+        if body.shed || body.total > self.body_bytes_max {
             body.shed = true;
             return Ok(false);
         }
+        if part.kind == BodyKind::Request {
+            body.store_request(&part.bytes, session, &mut self.turns, content)?;
+            self.untold.push(part.id);
+            return Ok(true);
+        }
         let before = body.gathered.len();
-        body.take(&part.bytes, &self.turns, content)?;
+        body.take(&part.bytes, content)?;
         self.gathered_total = self.gathered_total + body.gathered.len() - before;
-        if body.told < body.spans.len() || part.kind == BodyKind::Request {
+        if body.told < body.spans.len() {
             self.untold.push(part.id);
         }
         if self.gathered_total > self.gathered_max {
             self.write_out_all(content)?;
         }
         Ok(true)
-    }
-
-    /// Before the first byte of a request: it is stored by the turn before it, which may itself still be going on (the
-    /// lane of parts can be ahead of the lane of notes).
-    fn begin_request(&mut self, id: ExchangeId, content: &mut Blocks) -> io::Result<()> {
-        let joined = self.exchanges.entry(id).or_default();
-        let Some(session) = joined.session.filter(|_| joined.request.total == 0) else { return Ok(()) };
-        let before = self.latest.insert(session, id).and_then(|before| self.exchanges.get_mut(&before));
-        if let Some(before) = before {
-            self.gathered_total -= before.request.gathered.len();
-            before.request.write_out(&self.turns, content)?;
-            before.request.keep(session, &mut self.turns, content);
-        }
-        if let Some(joined) = self.exchanges.get_mut(&id) {
-            joined.request.storing = Some(self.turns.begin(session, content));
-        }
-        Ok(())
     }
 
     /// The exchange ended: where its bodies lie, and what of them was kept if `captured` says that they were to be.
@@ -147,26 +128,10 @@ impl Joins {
     ) -> io::Result<(Bodies, CaptureState)> {
         let Some(mut joined) = self.exchanges.remove(&id) else { return Ok((Bodies::default(), captured)) };
         self.opened -= usize::from(joined.opened);
-        self.gathered_total -= joined.request.gathered.len() + joined.response.gathered.len();
-        joined.request.write_out(&self.turns, content)?;
-        joined.response.write_out(&self.turns, content)?;
-        if let Some(session) = joined.session.filter(|session| self.latest.get(session) == Some(&id)) {
-            self.latest.remove(&session);
-            joined.request.keep(session, &mut self.turns, content);
-        }
+        self.gathered_total -= joined.response.gathered.len();
+        joined.response.write_out(content)?;
         let state = if joined.request.shed || joined.response.shed { CaptureState::Shed } else { captured };
         Ok((Bodies { request: joined.request.spans, response: joined.response.spans }, state))
-    }
-
-    /// The batch closes: requests that came with it are written out, since they have mostly come whole, and a crash
-    /// must not take from an exchange what it was asked.
-    pub(super) fn write_out_requests(&mut self, content: &mut Blocks) -> io::Result<()> {
-        for id in &self.untold {
-            let Some(joined) = self.exchanges.get_mut(id) else { continue };
-            self.gathered_total -= joined.request.gathered.len();
-            joined.request.write_out(&self.turns, content)?;
-        }
-        Ok(())
     }
 
     /// The spans that no line has told of, of exchanges that go on.
@@ -194,7 +159,6 @@ impl Joins {
             for body in [&mut joined.request, &mut joined.response] {
                 let shed = shed_spans(&mut body.spans, base);
                 body.shed |= shed;
-                body.storing.iter_mut().for_each(Storing::forget_before);
                 body.told = body.told.min(body.spans.len());
                 bodies += u64::from(shed);
             }
@@ -212,16 +176,21 @@ impl Joins {
         self.exchanges.retain(|_, joined| {
             let keep = joined.opened || now.since(joined.touched) < FORGOTTEN_AFTER;
             if !keep {
-                *gathered_total -= joined.request.gathered.len() + joined.response.gathered.len();
+                *gathered_total -= joined.response.gathered.len();
             }
             keep
         });
     }
 
+    /// Give back what many exchanges at once had taken.
+    pub(super) fn rest(&mut self) {
+        self.exchanges.shrink_to_fit();
+        self.untold = Vec::new();
+    }
+
     fn write_out_all(&mut self, content: &mut Blocks) -> io::Result<()> {
         for (id, joined) in &mut self.exchanges {
-            joined.request.write_out(&self.turns, content)?;
-            joined.response.write_out(&self.turns, content)?;
+            joined.response.write_out(content)?;
             self.untold.push(*id);
         }
         self.gathered_total = 0;
@@ -239,51 +208,45 @@ impl Joined {
 }
 
 impl Body {
-    /// Complete, as far as it will ever be: the session's next turn may refer to it.
-    fn keep(&mut self, session: u64, turns: &mut Turns, content: &Blocks) {
-        if let (Some(storing), false) = (&self.storing, self.shed) {
-            turns.keep(session, storing, self.spans.len(), content);
-        }
-    }
-
-    /// Take a part: gather it if it is small, store what there is if it is not or if that has become enough.
-    fn take(&mut self, part: &[u8], turns: &Turns, content: &mut Blocks) -> io::Result<()> {
-        let big = part.len() >= BIG_PART_BYTES;
-        if big && self.gathered.is_empty() {
-            let done = self.store(part, false, turns, content)?;
-            self.gathered.extend_from_slice(&part[done..]);
-            return Ok(());
-        }
-        self.gathered.extend_from_slice(part);
-        if big || self.gathered.len() >= GATHERED_BYTES {
-            let mut gathered = std::mem::take(&mut self.gathered);
-            let done = self.store(&gathered, false, turns, content)?;
-            gathered.drain(..done);
-            self.gathered = gathered;
-        }
+    /// Store a request body, whole: what is new in it, and where its session stored the rest. The next turn, which may
+    /// come while this one is still answered, refers to it in turn.
+    fn store_request(
+        &mut self,
+        data: &[u8],
+        session: Option<u64>,
+        turns: &mut Turns,
+        content: &mut Blocks,
+    ) -> io::Result<()> {
+        let Some(session) = session else { return self.store(data, content) };
+        let mut storing = turns.begin(session, content);
+        turns.store(&mut storing, data, true, content, &mut self.spans)?;
+        turns.keep(session, storing, self.spans.len(), content);
         Ok(())
     }
 
-    fn write_out(&mut self, turns: &Turns, content: &mut Blocks) -> io::Result<()> {
-        let gathered = std::mem::take(&mut self.gathered);
-        self.store(&gathered, true, turns, content).map(|_| ())
+    /// Take a part: gather it if it is small, store what there is if it is not or if that has become enough.
+    fn take(&mut self, part: &[u8], content: &mut Blocks) -> io::Result<()> {
+        let big = part.len() >= BIG_PART_BYTES;
+        if big && self.gathered.is_empty() {
+            return self.store(part, content);
+        }
+        self.gathered.extend_from_slice(part);
+        if big || self.gathered.len() >= GATHERED_BYTES { self.write_out(content) } else { Ok(()) }
     }
 
-    /// Store bytes, all of them if they are the last. Returns how many.
-    fn store(&mut self, data: &[u8], last: bool, turns: &Turns, content: &mut Blocks) -> io::Result<usize> {
+    fn write_out(&mut self, content: &mut Blocks) -> io::Result<()> {
+        let gathered = std::mem::take(&mut self.gathered);
+        self.store(&gathered, content)
+    }
+
+    fn store(&mut self, data: &[u8], content: &mut Blocks) -> io::Result<()> {
         let mut fresh = Vec::new();
-        let done = match &mut self.storing {
-            Some(storing) => turns.store(storing, data, last, content, &mut fresh)?,
-            None => {
-                content.put(data, &mut fresh)?;
-                data.len()
-            }
-        };
+        content.put(data, &mut fresh)?;
         for span in fresh {
             // What a line has told of stays as it was told.
             if self.told < self.spans.len() { add_span(&mut self.spans, span) } else { self.spans.push(span) }
         }
-        Ok(done)
+        Ok(())
     }
 }
 
@@ -400,7 +363,6 @@ mod tests {
             assert_eq!(lens(&bodies.request).iter().sum::<u32>(), 120_000);
             assert_eq!(content.raw_total() - before, if id % 2 == 0 { 0 } else { 120_000 });
         }
-        assert!(joins.latest.is_empty());
     }
 
     #[test]
@@ -418,7 +380,7 @@ mod tests {
             let (bodies, _) = joins.close(ExchangeId(id), CaptureState::Full, &mut content).unwrap();
             assert_eq!(lens(&bodies.request).iter().sum::<u32>(), 120_000);
         }
-        assert_eq!((joins.gathered_total, joins.latest.len()), (0, 0));
+        assert_eq!(joins.gathered_total, 0);
     }
 
     #[test]

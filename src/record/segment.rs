@@ -137,22 +137,25 @@ pub struct Head {
     pub hash: Hash,
 }
 
-/// Makes blocks. Keeps one compression context and the end of the chain.
+/// Makes blocks. Keeps the end of the chain and, while it is at work, one compression context.
 pub struct Encoder {
     kind: Kind,
     boot: u64,
     head: Head,
-    zstd: zstd::bulk::Compressor<'static>,
+    level: i32,
+    /// Some megabytes; made with the first block.
+    zstd: Option<zstd::bulk::Compressor<'static>>,
 }
 
 impl Encoder {
     /// An encoder that continues at `head`.
     pub fn new(kind: Kind, boot: u64, head: Head, level: i32) -> io::Result<Encoder> {
-        let mut zstd = zstd::bulk::Compressor::new(level)?;
-        // The header has the length and the checksum; a second copy of either only costs.
-        zstd.include_checksum(false)?;
-        zstd.include_contentsize(false)?;
-        Ok(Encoder { kind, boot, head, zstd })
+        Ok(Encoder { kind, boot, head, level, zstd: Some(compressor(level)?) })
+    }
+
+    /// Free the compression context until the next block.
+    pub fn rest(&mut self) {
+        self.zstd = None;
     }
 
     /// The end of the chain so far.
@@ -172,7 +175,11 @@ impl Encoder {
         let start = out.len();
         let payload_at = start + HEADER_BYTES;
         out.resize(payload_at + zstd::zstd_safe::compress_bound(raw.len()), 0);
-        let stored = self.zstd.compress_to_buffer(raw, &mut out[payload_at..])?;
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            None => self.zstd.insert(compressor(self.level)?),
+        };
+        let stored = zstd.compress_to_buffer(raw, &mut out[payload_at..])?;
         out.truncate(payload_at + stored);
         let header = Header {
             kind: self.kind,
@@ -188,6 +195,14 @@ impl Encoder {
         self.head = Head { next: self.head.next + 1, hash: hash_of(&[&out[start..]]) };
         Ok(())
     }
+}
+
+fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
+    let mut zstd = zstd::bulk::Compressor::new(level)?;
+    // The header has the length and the checksum; a second copy of either only costs.
+    zstd.include_checksum(false)?;
+    zstd.include_contentsize(false)?;
+    Ok(zstd)
 }
 
 /// Unpacks payloads. Keeps one decompression context.

@@ -129,7 +129,7 @@ impl Turns {
     }
 
     /// A body is complete: the session's next turn may refer to it.
-    pub(super) fn keep(&mut self, key: u64, body: &Storing, spans: usize, content: &Blocks) {
+    pub(super) fn keep(&mut self, key: u64, body: Storing, spans: usize, content: &Blocks) {
         self.forget(key);
         let segment = content.base().segment;
         let one_segment = body.pieces.iter().all(|piece| piece.span.segment == segment);
@@ -138,8 +138,7 @@ impl Turns {
         }
         self.clock += 1;
         self.pieces += body.pieces.len();
-        self.kept
-            .insert(key, Kept { turn: Arc::new(Turn::new(segment, body.pieces.clone())), used: self.clock });
+        self.kept.insert(key, Kept { turn: Arc::new(Turn::new(segment, body.pieces)), used: self.clock });
         if self.pieces > PIECES_MAX {
             self.forget_oldest();
         }
@@ -169,11 +168,6 @@ impl Turns {
 }
 
 impl Storing {
-    /// Refer to nothing any more: what was referred to is gone.
-    pub(super) fn forget_before(&mut self) {
-        self.before = None;
-    }
-
     fn give_up_if_vain(&mut self) {
         if self.vain_bytes > VAIN_BYTES_MAX || self.vain_hashes > VAIN_HASHES_MAX {
             self.before = None;
@@ -182,7 +176,8 @@ impl Storing {
 }
 
 impl Turn {
-    fn new(segment: u32, pieces: Vec<Piece>) -> Turn {
+    fn new(segment: u32, mut pieces: Vec<Piece>) -> Turn {
+        pieces.shrink_to_fit();
         let full = pieces.iter().zip(0u32..).filter(|(piece, _)| piece.span.len as usize == PIECE_BYTES);
         let mut grid: Vec<(u64, u32)> = full.map(|(piece, i)| (piece.weak, i)).collect();
         grid.sort_unstable();
@@ -395,7 +390,7 @@ mod tests {
             carry.drain(..done);
         }
         turns.store(&mut body, &carry, true, content, &mut spans).unwrap();
-        turns.keep(key, &body, spans.len(), content);
+        turns.keep(key, body, spans.len(), content);
         spans
     }
 
@@ -500,7 +495,7 @@ mod tests {
         for key in 1..(PIECES_MAX / pieces + 10) as u64 {
             let pieces = turns.kept[&(key - 1)].turn.pieces.clone();
             let body = Storing { pieces, ..Storing::default() };
-            turns.keep(key, &body, 1, &content);
+            turns.keep(key, body, 1, &content);
             assert!(turns.pieces <= PIECES_MAX);
         }
         assert!(!turns.kept.contains_key(&0), "the oldest went first");

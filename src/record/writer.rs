@@ -220,21 +220,32 @@ impl Writer {
     pub fn run(mut self, stop: &AtomicBool) {
         let (shortest, longest) = self.options.poll;
         let mut pause = shortest;
-        let mut busy_at = None;
+        // Opening the store was work, too.
+        let mut busy_at = Some(clock::now());
         while !stop.load(Ordering::Acquire) {
             let now = clock::now();
             let worked = self.turn(now);
             if worked {
                 busy_at = Some(now);
             } else if busy_at.is_some_and(|at| now.since(at) > QUIET_AFTER) {
-                // What a flood of bodies took is given back once it is over.
                 busy_at = None;
-                memory::release();
+                self.rest();
             }
             pause = if worked { shortest } else { (pause * 2).min(longest) };
             std::thread::park_timeout(pause);
         }
         self.finish();
+    }
+
+    /// What a flood of bodies took is given back once it is over: buffers, compression contexts, pages of the index.
+    fn rest(&mut self) {
+        self.content.rest();
+        self.log.rest();
+        self.batch.rest();
+        self.joins.rest();
+        self.index.rest();
+        (self.notes, self.parts) = (Vec::new(), Vec::new());
+        memory::release();
     }
 
     /// One look at the rings: take, and write the batch if it is due. Returns whether there was anything to do.
@@ -373,10 +384,6 @@ impl Writer {
     }
 
     fn close_batch(&mut self, now: Moment) {
-        if self.joins.write_out_requests(&mut self.content).is_err() {
-            // Only a compressor that cannot be had: the bodies are marked by what is missing of them.
-            self.batch.shed_parts(1);
-        }
         self.commit_began = clock::now();
         self.stage = Stage::Content { since: now, next: now };
     }

@@ -50,7 +50,9 @@ impl Reader {
 
     pub(crate) fn body(&mut self, body: Raw<'_>) {
         self.draft.complete = true;
-        self.draft.error = error_in(body);
+        if body.is_array() {
+            self.draft.error = error_in(body);
+        }
         self.object(body);
     }
 

@@ -52,16 +52,20 @@ impl Reader {
         Effect::Read
     }
 
+    /// In one pass: a body may be long.
     pub(crate) fn body(&mut self, body: Raw<'_>) {
         self.draft.complete = true;
-        self.draft.error = error_in(body);
-        let content = body.at("content").into_iter().flat_map(Raw::elements);
-        for block in content {
-            self.tool(block, raw_text);
+        if body.is_array() {
+            self.draft.error = error_in(body);
         }
-        self.message(body);
-        self.counted = body.at("input_tokens").and_then(Raw::count);
-        self.completion(body);
+        for (key, value) in body.members() {
+            match key.written() {
+                b"content" => self.tools(value),
+                b"input_tokens" => self.counted = value.count(),
+                b"error" if !value.is_null() => self.draft.error = value.value(),
+                name => self.message_member(name, value),
+            }
+        }
     }
 
     pub(crate) fn finish(self) -> Reading {
@@ -90,24 +94,29 @@ impl Reader {
         self.usage.clear();
         self.blocks.clear();
         if let Some(message) = event.at("message") {
-            self.message(message);
-            let content = message.at("content").into_iter().flat_map(Raw::elements);
-            for block in content {
-                self.tool(block, raw_text);
+            for (key, value) in message.members() {
+                match key.written() {
+                    b"content" => self.tools(value),
+                    name => self.message_member(name, value),
+                }
             }
         }
     }
 
     /// What a message object and `message_start` have in common.
-    fn message(&mut self, message: Raw<'_>) {
-        for (key, value) in message.members() {
-            match key.written() {
-                b"model" => Draft::first(&mut self.draft.model, value),
-                b"id" => Draft::first(&mut self.draft.id, value),
-                b"stop_reason" => Draft::first(&mut self.draft.stop, value),
-                b"usage" => self.merge(value),
-                _ => {}
-            }
+    fn message_member(&mut self, name: &[u8], value: Raw<'_>) {
+        match name {
+            b"model" => Draft::first(&mut self.draft.model, value),
+            b"id" => Draft::first(&mut self.draft.id, value),
+            b"stop_reason" => Draft::first(&mut self.draft.stop, value),
+            b"usage" => self.merge(value),
+            _ => {}
+        }
+    }
+
+    fn tools(&mut self, content: Raw<'_>) {
+        for block in content.elements() {
+            self.tool(block, raw_text);
         }
     }
 
@@ -123,7 +132,10 @@ impl Reader {
     /// Later fields override earlier ones, each by itself.
     fn merge(&mut self, usage: Raw<'_>) {
         if let Some(Value::Object(fields)) = usage.value() {
-            self.usage.extend(fields);
+            match self.usage.is_empty() {
+                true => self.usage = fields,
+                false => self.usage.extend(fields),
+            }
         }
     }
 

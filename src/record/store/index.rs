@@ -125,6 +125,12 @@ impl Index {
         Ok(Index { db })
     }
 
+    /// Give back the pages that are held to be read again.
+    pub(crate) fn rest(&self) {
+        // Nothing depends on it: what cannot be freed is kept.
+        let _ = self.db.release_memory();
+    }
+
     /// How far the index has read the log.
     pub fn position(&self) -> io::Result<Position> {
         let number = |key| self.number(key);

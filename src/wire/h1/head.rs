@@ -327,7 +327,8 @@ fn fields(parsed: &[httparse::Header<'_>], limits: &HeadLimits) -> Result<Fields
     if parsed.len() > limits.fields_max {
         return Err(HeadFault::TooManyFields);
     }
-    let mut fields = Fields::new();
+    let bytes = parsed.iter().map(|header| header.name.len() + header.value.len()).sum();
+    let mut fields = Fields::with_room(bytes, parsed.len());
     for header in parsed {
         // httparse keeps trailing white space within a value; it is not part of it (RFC 9110 5.5).
         fields.push(header.name.as_bytes(), header.value.trim_ascii());
