@@ -3,7 +3,7 @@
 //! ```text
 //!            reserve (admission)                       settle (end)
 //!   free ────── − predicted ──────▶ running ────── + predicted − true cost ─────▶ free
-//!    ▲ refill: rate × time, never past capacity − reserved
+//!    ▲ refill: rate × time, until balance (free and reserved together) is at capacity
 //! ```
 //!
 //! **How far a bucket can be overspent.** A reservation that does not fit is admitted only where nothing is reserved,

@@ -1,4 +1,13 @@
 //! One bucket's state: three atomics that all cores share.
+//!
+//! ```text
+//!   balance   what it holds ──── refill and credit raise it, a settlement takes the true cost off
+//!   reserved  promised of it ─── an admission raises it, a settlement takes the promise off
+//!   free      balance − reserved, never stored: an admission needs it, and refill does not care
+//! ```
+//!
+//! No two are ever changed together, so the order matters: a settlement takes its cost off before its promise. Whoever
+//! looks in between sees less than there is, never more.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,9 +21,9 @@ use crate::policy::snapshot::Bucket;
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Cell {
-    /// Balance less reservations. Falls below zero by overshoot alone.
-    free: AtomicI64,
-    /// Sum of reservations, of those being tried too: while it errs it errs upwards.
+    /// What it holds. Falls below zero by overshoot alone.
+    balance: AtomicI64,
+    /// Sum of reservations.
     reserved: AtomicI64,
     /// Up to when refill has been credited.
     refilled: AtomicU64,
@@ -44,7 +53,7 @@ pub(super) const NO_REFILL: Duration = Duration::from_secs(86_400);
 impl Cell {
     pub(super) fn new(name: &str, template: &str, balance: i64, now: Wall) -> Self {
         Self {
-            free: AtomicI64::new(balance),
+            balance: AtomicI64::new(balance),
             reserved: AtomicI64::new(0),
             refilled: AtomicU64::new(now),
             name: name.into(),
@@ -67,61 +76,65 @@ impl Cell {
     /// Balance less reservations.
     #[must_use]
     pub fn free(&self) -> i64 {
-        self.free.load(Ordering::Acquire)
+        let reserved = self.reserved.load(Ordering::Acquire);
+        self.balance.load(Ordering::Acquire).saturating_sub(reserved)
     }
 
     /// Take `amount`, if it fits or if the bucket holds something and nothing else is reserved.
     pub(super) fn reserve(&self, bucket: &Bucket, amount: i64, now: Wall) -> bool {
         self.refill(bucket, now);
-        // Announced first: refill by another core must see it, or it would fill up what is about to be taken.
-        let others = self.reserved.fetch_add(amount, Ordering::AcqRel);
-        let take = |free: i64| {
-            let fits = free > 0 && free >= amount;
-            let alone = free > 0 && others == 0;
-            (fits || alone).then(|| free.saturating_sub(amount))
-        };
-        let taken = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok();
-        if !taken {
+        loop {
+            let reserved = self.reserved.load(Ordering::Acquire);
+            let balance = self.balance.load(Ordering::Acquire);
+            let free = balance.saturating_sub(reserved);
+            let alone = reserved == 0;
+            if free <= 0 || (free < amount && !alone) {
+                return false;
+            }
+            let sum = reserved.saturating_add(amount);
+            if self.reserved.compare_exchange(reserved, sum, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                continue;
+            }
+            // The same sum can stand there with other exchanges behind it, whose forerunners have been paid meanwhile.
+            if alone || balance <= self.balance.load(Ordering::Acquire) || self.free() >= 0 {
+                return true;
+            }
             self.reserved.fetch_sub(amount, Ordering::AcqRel);
         }
-        taken
     }
 
     /// Take `amount` whatever is there.
     pub(super) fn force(&self, amount: i64) {
         self.reserved.fetch_add(amount, Ordering::AcqRel);
-        self.add(amount.saturating_neg(), i64::MAX);
     }
 
     /// Give back what was reserved and take what it cost.
-    pub(super) fn settle(&self, reserved: i64, cost: i64, capacity: i64) {
-        self.add(reserved.saturating_sub(cost), capacity);
+    pub(super) fn settle(&self, reserved: i64, cost: i64) {
+        self.balance.fetch_sub(cost, Ordering::AcqRel);
         self.reserved.fetch_sub(reserved, Ordering::AcqRel);
     }
 
     /// Put an amount in, up to the capacity.
     pub(super) fn credit(&self, amount: i64, bucket: &Bucket, now: Wall) {
         self.refill(bucket, now);
-        self.add(amount.max(0), bucket.capacity.saturating_sub(self.reserved.load(Ordering::Acquire)));
+        self.add(amount.max(0), bucket.capacity);
     }
 
-    /// Add, up to `most`; what is above `most` already is cut to it only by refill.
-    fn add(&self, amount: i64, most: i64) {
-        let sum = |free: i64| Some(free.saturating_add(amount).min(most.max(free)));
-        let _ = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum);
+    fn add(&self, amount: i64, capacity: i64) {
+        let sum = |balance: i64| Some(balance.saturating_add(amount).min(capacity));
+        let _ = self.balance.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum);
     }
 
     /// Credit what time has brought. Whoever moves the stamp credits; nothing is credited twice.
     pub(super) fn refill(&self, bucket: &Bucket, now: Wall) {
-        let most = bucket.capacity.saturating_sub(self.reserved.load(Ordering::Acquire).max(0));
         // A lowered capacity caps what is there.
-        if self.free() > most {
-            self.free.fetch_min(most, Ordering::AcqRel);
+        if self.balance.load(Ordering::Acquire) > bucket.capacity {
+            self.balance.fetch_min(bucket.capacity, Ordering::AcqRel);
         }
         let stamp = self.refilled.load(Ordering::Acquire);
         let Some((amount, until)) = brought(bucket, stamp, now) else { return };
         if self.refilled.compare_exchange(stamp, until, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.add(amount, most);
+            self.add(amount, bucket.capacity);
         }
     }
 
@@ -145,12 +158,11 @@ impl Cell {
     }
 
     pub(super) fn balance(&self) -> Balance {
-        let reserved = self.reserved.load(Ordering::Acquire);
         Balance {
             bucket: self.name.to_string(),
             template: self.template.to_string(),
-            balance: self.free().saturating_add(reserved),
-            reserved,
+            reserved: self.reserved.load(Ordering::Acquire),
+            balance: self.balance.load(Ordering::Acquire),
             refilled: self.refilled.load(Ordering::Acquire),
         }
     }

@@ -64,7 +64,6 @@ pub struct Reservation {
 struct Part {
     cell: Rc<Known>,
     amount: i64,
-    capacity: i64,
     unit: Unit,
     ends_streams: bool,
     warned: bool,
@@ -188,7 +187,6 @@ impl Reservation {
         self.parts.push(Part {
             cell,
             amount,
-            capacity: bucket.capacity,
             unit: bucket.unit,
             ends_streams: bucket.on_exceed == OnExceed::EndStream,
             warned: false,
@@ -210,7 +208,7 @@ impl Reservation {
     /// The exchange has ended and cost this much; with [`Cost::NOTHING`] everything is given back.
     pub fn settle(mut self, cost: Cost) {
         for part in self.parts.drain(..) {
-            part.cell.settle(part.amount, cost.of(part.unit), part.capacity);
+            part.cell.settle(part.amount, cost.of(part.unit));
         }
     }
 
@@ -246,7 +244,7 @@ impl Drop for Reservation {
     /// Forgotten is charged as predicted, never free.
     fn drop(&mut self) {
         for part in self.parts.drain(..) {
-            part.cell.settle(part.amount, part.amount, part.capacity);
+            part.cell.settle(part.amount, part.amount);
         }
     }
 }
