@@ -1,27 +1,27 @@
 //! The runtime's face: the one file that names monoio, so that it can be replaced in an afternoon.
 //!
-//! Sockets are driven by readiness: a poll operation waits in the ring (or in epoll), then bytes move by a direct,
-//! non-blocking `recv` or `send` between the socket and a buffer that the core owns. Nothing is lent to the kernel, so
-//! a wait can be dropped at any point without losing a byte, a silent stream holds no buffer, and one large read takes
-//! all that has arrived. A wait that nobody polls stays armed and is found again by the next one: at most one
-//! operation per direction and socket is ever in flight.
+//! Sockets are driven by readiness ([`super::readiness`]): the runtime waits for one descriptor, which says that some
+//! sockets have become ready; then bytes move by a direct, non-blocking `recv` or `send` between the socket and a buffer
+//! that the core owns. Nothing is lent to the kernel, so a wait can be dropped at any point without losing a byte, a
+//! silent stream holds no buffer, and one large read takes all that has arrived.
 //!
 //! Deliberately absent: `yield_now` and any other self-waking (monoio 0.2.4 puts such a task at the front of its queue
-//! and starves the rest), and runtime reads and writes (their buffers are gone while an operation is in flight).
+//! and starves the rest), and the runtime's own sockets (their buffers are gone while an operation is in flight, and a
+//! dropped accept may leak its connection).
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use monoio::net::{TcpListener, TcpStream};
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, sockopt};
 
+use super::readiness::{Ready, Watched};
 use crate::base::clock::{self, Moment};
 
 /// How a core waits for its sockets.
@@ -74,15 +74,22 @@ fn deferred() -> io_uring::Builder {
     ring
 }
 
-/// Operations a ring can hold before it must be submitted.
-const RING_ENTRIES: u32 = 4096;
+/// Operations a ring can hold before it must be submitted: few, since sockets are none of its business.
+const RING_ENTRIES: u32 = 64;
 
 /// Run `main` on this thread until it ends.
 pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
+    let ready = Rc::new(Ready::new()?);
+    READY.set(Some(ready.clone()));
+    let main = async {
+        let descriptor = ready.descriptor()?;
+        spawn(watch(ready, descriptor));
+        Ok(main.await)
+    };
     match driver {
         Driver::Epoll => {
             let builder = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer();
-            Ok(builder.build()?.block_on(main))
+            builder.build()?.block_on(main)
         }
         Driver::Uring | Driver::UringDeferred => {
             let ring = if driver == Driver::Uring { io_uring::IoUring::builder() } else { deferred() };
@@ -90,8 +97,27 @@ pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
                 .uring_builder(ring)
                 .with_entries(RING_ENTRIES)
                 .enable_timer();
-            Ok(builder.build()?.block_on(main))
+            builder.build()?.block_on(main)
         }
+    }
+}
+
+thread_local! {
+    /// The sockets of the core that runs on this thread.
+    static READY: RefCell<Option<Rc<Ready>>> = const { RefCell::new(None) };
+}
+
+fn ready() -> io::Result<Rc<Ready>> {
+    let ready = READY.with_borrow(Clone::clone);
+    ready.ok_or_else(|| io::Error::other("a socket outside of a core"))
+}
+
+/// Wait for sockets to become ready, as long as the core runs.
+async fn watch(ready: Rc<Ready>, descriptor: OwnedFd) {
+    // The runtime waits for streams only, and a descriptor is a descriptor: nothing else is ever asked of this one.
+    let Ok(stream) = monoio::net::TcpStream::from_std(descriptor.into()) else { return };
+    while stream.readable(false).await.is_ok() {
+        ready.take();
     }
 }
 
@@ -111,28 +137,48 @@ pub async fn within<F: Future>(limit: Duration, work: F) -> Option<F::Output> {
 }
 
 /// A listening socket of one core.
-pub struct Listener(TcpListener);
+pub struct Listener {
+    socket: OwnedFd,
+    watched: Watched,
+}
 
 impl Listener {
     /// Take over a bound socket.
     pub fn new(bound: std::net::TcpListener) -> io::Result<Self> {
         bound.set_nonblocking(true)?;
-        Ok(Self(TcpListener::from_std(bound)?))
+        let socket = OwnedFd::from(bound);
+        let watched = ready()?.watch(socket.as_fd(), false)?;
+        Ok(Self { socket, watched })
     }
 
     /// The next connection.
     pub async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
-        Ok((Socket::new(stream), peer))
+        loop {
+            match rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC) {
+                Ok((socket, peer)) => {
+                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                    let peer = peer.ok_or_else(|| io::Error::other("a peer without an address"))?;
+                    return Ok((Socket::adopt(socket)?, peer));
+                }
+                Err(rustix::io::Errno::AGAIN) => self.watched.drained(),
+                // The client was gone before we came to it.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
+                Err(why) => return Err(why.into()),
+            }
+            poll_fn(|cx| self.watched.poll_readable(cx)).await;
+        }
     }
 }
 
 /// Find the address free, and settle a port that was left open. `SO_REUSEPORT` alone would not notice another gateway
 /// of the same user on the port: the kernel would deal the connections out between the two.
 pub fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        family(address),
+        rustix::net::SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
     std::net::TcpListener::from(socket).local_addr()
@@ -140,9 +186,12 @@ pub fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
 
 /// Bind a socket that several cores can share by port (`SO_REUSEPORT`), each with a queue of its own.
 pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        family(address),
+        rustix::net::SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
@@ -150,104 +199,133 @@ pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListen
     Ok(std::net::TcpListener::from(socket))
 }
 
-type Wait = Pin<Box<dyn Future<Output = io::Result<()>>>>;
-
-/// A connected TCP socket. Cheap to wait on from several places, closed when dropped.
+/// A connected socket, closed when dropped.
 pub struct Socket {
-    stream: Rc<TcpStream>,
-    fd: RawFd,
-    readable: RefCell<Option<Wait>>,
-    writable: RefCell<Option<Wait>>,
+    // Before the descriptor: an entry never outlives what it stands for.
+    watched: Watched,
+    socket: OwnedFd,
 }
 
 impl Socket {
-    fn new(stream: TcpStream) -> Self {
-        // Without TCP_NODELAY an event may wait for the acknowledgement of the one before it.
-        let _ = stream.set_nodelay(true);
-        let fd = stream.as_raw_fd();
-        Self { stream: Rc::new(stream), fd, readable: RefCell::default(), writable: RefCell::default() }
+    fn new(socket: OwnedFd, connected: bool) -> io::Result<Self> {
+        // Without TCP_NODELAY an event may wait for the acknowledgement of the one before it. (No TCP: nothing to set.)
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
+        let watched = ready()?.watch(socket.as_fd(), connected)?;
+        Ok(Self { watched, socket })
     }
 
     /// Connect; the caller owns the time limit.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self::new(TcpStream::connect_addr(address).await?))
+        let socket = rustix::net::socket_with(
+            family(address),
+            rustix::net::SocketType::STREAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => {}
+            Err(why) => return Err(why.into()),
+        }
+        let socket = Self::new(socket, false)?;
+        socket.writable().await;
+        sockopt::socket_error(&socket.socket)??;
+        Ok(socket)
     }
 
-    /// Adopt a connection that another core accepted.
+    /// Take over a connection.
     pub fn adopt(connection: OwnedFd) -> io::Result<Self> {
-        Ok(Self::new(TcpStream::from_std(std::net::TcpStream::from(connection))?))
+        Self::new(connection, true)
     }
 
     /// Give a fresh connection away, before anything was read from it or waits on it.
     pub fn release(self) -> io::Result<OwnedFd> {
-        // A duplicate, so that this core's registration goes with its own descriptor.
-        Ok(rustix::io::dup(self.borrow())?)
+        self.watched.forget(&self.socket)?;
+        Ok(self.socket)
     }
 
     /// This end's address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+        let address = rustix::net::getsockname(&self.socket)?;
+        SocketAddr::try_from(address).map_err(io::Error::from)
     }
 
     /// Read what has arrived, up to the buffer's length; `WouldBlock` when nothing has, 0 at the end.
     pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        retry(|| rustix::net::recv(self.borrow(), &mut *into, RecvFlags::DONTWAIT).map(|(n, _)| n))
+        let room = into.len();
+        let read =
+            retry(|| rustix::net::recv(self.borrow(), &mut *into, RecvFlags::DONTWAIT).map(|(n, _)| n));
+        self.note_read(&read, room);
+        read
     }
 
     /// As [`Socket::try_read`], behind what a vector holds, up to its spare capacity.
     pub fn try_read_behind(&self, into: &mut Vec<u8>) -> io::Result<usize> {
-        retry(|| {
+        let room = into.capacity() - into.len();
+        let read = retry(|| {
             let spare = rustix::buffer::spare_capacity(into);
             rustix::net::recv(self.borrow(), spare, RecvFlags::DONTWAIT).map(|(n, _)| n)
-        })
+        });
+        self.note_read(&read, room);
+        read
+    }
+
+    /// A stream that gives less than there was room for has no more (epoll(7)), unless it has ended.
+    fn note_read(&self, read: &io::Result<usize>, room: usize) {
+        if *read.as_ref().unwrap_or(&0) < room {
+            self.watched.drained();
+        }
     }
 
     /// Send what the socket takes now; `WouldBlock` when it takes nothing.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        retry(|| rustix::net::send(self.borrow(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+        let sent =
+            retry(|| rustix::net::send(self.borrow(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL));
+        self.note_write(&sent, bytes.len());
+        sent
     }
 
     /// As [`Socket::try_write`], for two pieces in one call.
     pub fn try_write_two(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         let pieces = [io::IoSlice::new(first), io::IoSlice::new(second)];
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        retry(|| rustix::net::sendmsg(self.borrow(), &pieces, &mut Default::default(), flags))
+        let sent = retry(|| rustix::net::sendmsg(self.borrow(), &pieces, &mut Default::default(), flags));
+        self.note_write(&sent, first.len() + second.len());
+        sent
+    }
+
+    /// Only a full socket takes less than it was given, and only then does an edge tell that it has room again.
+    fn note_write(&self, sent: &io::Result<usize>, given: usize) {
+        if *sent.as_ref().unwrap_or(&0) < given {
+            self.watched.filled();
+        }
     }
 
     /// Ready when a read will not block: bytes, the end, or an error.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let arm = || {
-            let stream = self.stream.clone();
-            Box::pin(async move { stream.readable(false).await }) as Wait
-        };
-        poll_armed(&self.readable, arm, cx)
+    pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.watched.poll_readable(cx)
     }
 
     /// Ready when a write will not block.
-    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let arm = || {
-            let stream = self.stream.clone();
-            Box::pin(async move { stream.writable(false).await }) as Wait
-        };
-        poll_armed(&self.writable, arm, cx)
+    pub fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.watched.poll_writable(cx)
     }
 
     /// [`Socket::poll_readable`] as a future.
-    pub async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_readable(cx)).await
+    pub async fn readable(&self) {
+        poll_fn(|cx| self.poll_readable(cx)).await;
     }
 
     /// [`Socket::poll_writable`] as a future.
-    pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_writable(cx)).await
+    pub async fn writable(&self) {
+        poll_fn(|cx| self.poll_writable(cx)).await;
     }
 
     /// Whether an idle connection is still good: nothing to read, no end, no error. Bytes on an idle connection are
-    /// an answer to nothing, so they condemn it too. The first call arms a wait, later ones look at it without a call
-    /// into the kernel; so call it when the connection becomes idle and again before it is used.
+    /// an answer to nothing, so they condemn it too. What has come since the core last looked is not seen; it costs no
+    /// call into the kernel.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.poll_readable(&mut Context::from_waker(std::task::Waker::noop())).is_pending()
+        self.watched.is_quiet()
     }
 
     /// Say that nothing more will be sent; what was sent still arrives.
@@ -267,38 +345,16 @@ impl Socket {
         self.close();
     }
 
-    /// The descriptor, for one direct call.
-    #[expect(unsafe_code, reason = "the runtime's stream implements no AsFd")]
     fn borrow(&self) -> BorrowedFd<'_> {
-        // SAFETY: `fd` belongs to `self.stream`, which this Socket keeps alive and which closes the descriptor only
-        // when its last reference goes; the borrow cannot outlive `self`.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
+        self.socket.as_fd()
     }
 }
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        // An armed wait holds the descriptor open until the kernel completes or cancels it; the other side must not
-        // wait for that.
-        let armed = self.readable.borrow().is_some() || self.writable.borrow().is_some();
-        if armed {
-            self.close();
-        }
+fn family(address: SocketAddr) -> rustix::net::AddressFamily {
+    match address {
+        SocketAddr::V4(_) => rustix::net::AddressFamily::INET,
+        SocketAddr::V6(_) => rustix::net::AddressFamily::INET6,
     }
-}
-
-/// Poll the armed wait, arming one first if there is none.
-fn poll_armed(
-    slot: &RefCell<Option<Wait>>,
-    arm: impl FnOnce() -> Wait,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    let mut slot = slot.borrow_mut();
-    let polled = slot.get_or_insert_with(arm).as_mut().poll(cx);
-    if polled.is_ready() {
-        *slot = None;
-    }
-    polled
 }
 
 fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {

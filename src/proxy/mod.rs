@@ -14,6 +14,7 @@ pub mod io;
 mod names;
 mod page;
 mod peer;
+mod readiness;
 mod relay;
 mod reply;
 mod request;

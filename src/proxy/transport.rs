@@ -73,7 +73,7 @@ impl Transport {
     }
 
     /// Ready when a read may give something.
-    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {
         match self {
             Transport::Plain(socket) => socket.poll_readable(cx),
             Transport::Tls(sealed) => sealed.poll_readable(cx),
@@ -81,7 +81,7 @@ impl Transport {
     }
 
     /// Ready when a write may take something.
-    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
         match self {
             Transport::Plain(socket) => socket.poll_writable(cx),
             Transport::Tls(sealed) => sealed.socket.poll_writable(cx),
@@ -105,12 +105,12 @@ impl Sealed {
         let lost = |why: io::Error| Fault::because(Kind::Tls, why);
         loop {
             while !self.flush().map_err(lost)? {
-                self.socket.writable().await.map_err(lost)?;
+                self.socket.writable().await;
             }
             if !self.tls.is_handshaking() {
                 return Ok(());
             }
-            self.socket.readable().await.map_err(lost)?;
+            self.socket.readable().await;
             match self.take() {
                 Ok(true) => {}
                 Ok(false) => return Err(Fault::because(Kind::Tls, "closed within the handshake")),
@@ -177,14 +177,15 @@ impl Sealed {
         }
     }
 
-    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.more {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
         // What rustls still holds for the provider goes out while we wait for the answer.
         while !self.tls.ciphertext().is_empty() && self.socket.poll_writable(cx).is_ready() {
-            if let Err(why) = self.flush() {
-                return Poll::Ready(Err(why));
+            if self.flush().is_err() {
+                // The read that follows will find it, too.
+                return Poll::Ready(());
             }
         }
         self.socket.poll_readable(cx)
