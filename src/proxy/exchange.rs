@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -43,10 +43,11 @@ const DECODED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Serve one request.
 pub(super) async fn serve(core: &Core, conn: &mut Conn, request: Request) -> After {
     if page::is_page(request.head.path()) {
-        return page::serve(core, conn, &request).await;
+        // Boxed: what is rare must not make every connection larger.
+        return Box::pin(page::serve(core, conn, &request)).await;
     }
     let mut account = Account::begin(core, conn, Some(&request));
-    let told = survive(story(core, conn, &request, &mut account)).await;
+    let told = survive(pin!(story(core, conn, &request, &mut account))).await;
     let after = match told {
         Ok(after) => after,
         Err(fault) => end_badly(core, conn, Some(&request), &mut account, fault).await,
@@ -151,14 +152,14 @@ async fn ask(
     route: &Route,
     body: &mut Body,
     account: &mut Account,
-) -> Result<(Option<AskReader>, Option<Range<usize>>), Fault> {
+) -> Result<(Option<Box<AskReader>>, Option<Range<usize>>), Fault> {
     let since = clock::now();
     let coded = request
         .head
         .fields
         .text("content-encoding")
         .filter(|coding| !coding.eq_ignore_ascii_case("identity"));
-    let mut reader = (request.head.method == "POST").then(|| AskReader::for_route(route));
+    let mut reader = (request.head.method == "POST").then(|| Box::new(AskReader::for_route(route)));
     let known = loop {
         if body.is_done() {
             break false;
@@ -294,7 +295,7 @@ async fn attempt(
         let since = clock::now();
         let lease = match fresh {
             false => upstream::lease(core, &provider.origin, limit).await?,
-            true => upstream::connect(core, &provider.origin, limit).await?,
+            true => Box::pin(upstream::connect(core, &provider.origin, limit)).await?,
         };
         sending.account.connected(clock::now().since(since));
         match (Relay { core, conn, sending, lease, others_armed: false }).run(provider, hop).await {
@@ -339,8 +340,7 @@ async fn end_badly(
 }
 
 /// A panic ends the exchange, not the core: the runtime would lose its thread to it.
-async fn survive(work: impl Future<Output = Result<After, Fault>>) -> Result<After, Fault> {
-    let mut work = pin!(work);
+async fn survive(mut work: Pin<&mut impl Future<Output = Result<After, Fault>>>) -> Result<After, Fault> {
     std::future::poll_fn(|cx| {
         // What the exchange touched is either dropped with it or made of plain counters.
         match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {

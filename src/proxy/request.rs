@@ -154,7 +154,7 @@ pub(super) struct Sending<'a> {
     pub(super) route: &'a Route,
     pub(super) body: &'a mut Body,
     /// Reads the request while it still arrives; taken once the body is complete.
-    pub(super) reader: Option<AskReader>,
+    pub(super) reader: Option<Box<AskReader>>,
     /// Where the body names its model.
     pub(super) model_span: Option<Range<usize>>,
     pub(super) account: &'a mut Account,

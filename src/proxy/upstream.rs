@@ -94,7 +94,8 @@ pub(super) async fn lease(core: &Core, origin: &Origin, limit: Duration) -> Resu
         core.stats.add(Count::UpstreamReused, 1);
         return Ok(Lease { transport, origin: origin.clone(), reused: true });
     }
-    connect(core, origin, limit).await
+    // Boxed: look-up, race and handshake are large, and most exchanges need none of them.
+    Box::pin(connect(core, origin, limit)).await
 }
 
 /// A new connection, whatever the pool holds.
