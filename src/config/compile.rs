@@ -2,6 +2,7 @@
 
 mod grants;
 mod identity;
+mod prices;
 mod providers;
 mod quotas;
 mod secrets;
@@ -164,6 +165,7 @@ impl<'a> Compiling<'a> {
     }
 
     fn run(&mut self) -> Loaded {
+        let prices = self.book();
         let providers = self.providers();
         let groups = self.groups();
         let grants = self.grants(&groups);
@@ -176,6 +178,7 @@ impl<'a> Compiling<'a> {
         let snapshot = Snapshot {
             limits: server.map(|server| limits(&server.limits)).unwrap_or_default(),
             providers,
+            prices,
             host_names: self.host_names(&install),
             loopback_is_user: false,
             grants,

@@ -8,6 +8,7 @@ use super::file::Address;
 use super::provider::{Authorization, BaseUrl};
 use crate::base::settings::{Place, Problem};
 use crate::llm::dialect::Dialect;
+use crate::llm::price::{CostBasis, Listing};
 use crate::policy::glob::Glob;
 use crate::policy::identity::settings::SourceKind;
 use crate::policy::snapshot::{Origin, Provider, Snapshot};
@@ -175,8 +176,10 @@ fn provider(
         let what = format!("no reader for {}'s own API yet: its endpoints answer 404", vendor.id);
         warnings.push(Problem::warning(&variable(name), what));
     }
+    let listing = Listing { basis: CostBasis::of_host(&url.origin.host), ..Listing::default() };
     Some(Provider {
         id: vendor.id.into(),
+        listing,
         origin: url.origin,
         prefix: url.prefix,
         credential: Some(in_field(vendor.authorization, key)),

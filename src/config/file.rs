@@ -13,6 +13,7 @@ use super::sections::{
     ConnectorsSettings, DatabaseSettings, ExporterSettings, HookSettings, McpSettings, PolicySettings,
 };
 use crate::base::settings::{At, Kind, Place, Reader, SecretText, Setting, Tree};
+use crate::llm::price::settings::PricesSettings;
 use crate::policy::grant::settings::{GrantSettings, TempGrant};
 use crate::policy::identity::settings::{Network, SourceSettings};
 use crate::policy::quota::settings::QuotaSettings;
@@ -49,8 +50,10 @@ settings! {
         pub connectors: Option<ConnectorsSettings> = None,
         /// Members of groups, for principals whose source brings none.
         pub groups: Vec<(At<String>, Vec<At<String>>)> = Vec::new(),
-        /// Guess price lists from origins.
-        pub auto_cost_basis: Option<At<Value>> = None,
+        /// Prices of one's own, before the lists that weir knows.
+        pub prices: Option<PricesSettings> = None,
+        /// Whether a provider without `cost_basis` is priced by the list of the vendor whose host it is at.
+        pub auto_cost_basis: bool = true,
         /// Of the incumbent. Read, without effect.
         pub flags: Option<At<Value>> = None,
         /// Of the incumbent's chat page. Read, without effect.

@@ -89,10 +89,8 @@ impl Found {
         if provider.max_connections.is_some() {
             self.unenforced(place, "max_connections is not enforced yet");
         }
-        let priced = provider.cost_basis.is_some() || !provider.model_cost_map.is_empty();
         for (written, what) in [
             (provider.keys.len() > 1, "only the first of several keys is used yet"),
-            (priced, "prices are not built yet"),
             (provider.ask_usage != AskUsage::Never, "usage is not asked for yet"),
             (provider.on_client_gone == OnClientGone::Drain, "requests are cancelled when the client goes"),
             (provider.retry_unsafe, "requests are retried only where nothing was executed"),
@@ -107,7 +105,6 @@ impl Found {
     /// Keys of the incumbent that have no counterpart.
     fn incumbent(&mut self, file: &File) {
         let keys = [
-            (&file.auto_cost_basis, "prices are not built yet"),
             (&file.flags, "weir has no feature flags"),
             (&file.chat_models, "weir has no chat page"),
             (&file.skills, "weir has no chat page"),

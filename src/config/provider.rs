@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::base::settings::{At, Kind, Reader, SecretText, Setting, Tree};
 use crate::llm::dialect::Dialect;
+use crate::llm::price::CostBasis;
+use crate::llm::price::go_match::Pattern;
 use crate::policy::glob::Glob;
 use crate::policy::grant::settings::HeaderLine;
 use crate::policy::snapshot::Origin;
@@ -65,34 +67,6 @@ choices! {
         Refuse = "refuse",
         /// Let pass, cost unknown.
         Allow = "allow",
-    }
-
-    /// Whose price list applies.
-    pub enum CostBasis {
-        /// Anthropic
-        Anthropic = "anthropic",
-        /// OpenAI
-        Openai = "openai",
-        /// Google AI
-        Google = "google",
-        /// Vertex AI
-        Vertex = "vertex",
-        /// Bedrock
-        Bedrock = "bedrock",
-        /// Bedrock, United States profiles
-        BedrockUs = "bedrock-us",
-        /// Bedrock, European profiles
-        BedrockEu = "bedrock-eu",
-        /// Bedrock, Asia-Pacific profiles
-        BedrockAp = "bedrock-ap",
-        /// Azure
-        Azure = "azure",
-        /// Azure, Europe
-        AzureEu = "azure-eu",
-        /// OpenRouter
-        Openrouter = "openrouter",
-        /// Vercel AI gateway
-        Vercel = "vercel",
     }
 
     /// A flag opens the endpoints of one API language; all else is 404.
@@ -210,9 +184,9 @@ settings! {
 
     /// A price under another name.
     pub struct ModelCost {
-        /// Models it holds for.
-        pub matching as "match": Glob,
-        /// Model whose price is taken.
+        /// Models it holds for, by a pattern as of Go's `path.Match`; the first entry that matches counts.
+        pub matching as "match": Pattern,
+        /// Model whose price is taken; its own where absent.
         pub priced_as as "as": Option<String> = None,
         /// Factor on the price.
         pub adjustment: Option<f64> = None,

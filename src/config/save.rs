@@ -4,7 +4,8 @@
 //! ```text
 //!  a new reference ($env:, $file:, keyfile::)       would read what the saver cannot
 //!  another address beside a kept secret             would send the secret there
-//!  server, identity, policies, a file exporter      belong to who has the machine
+//!  server, identity, policies, a file exporter,
+//!  a file of prices                                belong to who has the machine
 //!  the saver's own admin role                       would lock the saver out
 //! ```
 
@@ -42,9 +43,10 @@ pub fn refusals(before: (&str, &Snapshot), after: (&str, &Snapshot), saver: &Pri
     for section in OF_THE_MACHINE.iter().filter(|section| old.get(*section) != new.get(*section)) {
         found.push(refuse(section, "is changed on the machine, not through the API", "edit the file there"));
     }
-    if old.pointer("/exporters/file") != new.pointer("/exporters/file") {
-        let path = "exporters.file";
-        found.push(refuse(path, "is changed on the machine, not through the API", "edit the file there"));
+    for (pointer, path) in [("/exporters/file", "exporters.file"), ("/prices/file", "prices.file")] {
+        if old.pointer(pointer) != new.pointer(pointer) {
+            found.push(refuse(path, "is changed on the machine, not through the API", "edit the file there"));
+        }
     }
     walk(&mut found, "", Some(&old), &new);
     let admin = |snapshot| Rights::of(snapshot, saver).has(Role::Admin);

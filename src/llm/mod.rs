@@ -16,5 +16,6 @@ pub mod dialect;
 mod likeness;
 pub mod mcp;
 pub mod meter;
+pub mod price;
 pub mod socket;
 pub mod usage;

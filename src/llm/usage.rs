@@ -30,6 +30,18 @@ pub struct Usage {
     pub audio_output_tokens: Option<u64>,
     /// Prompt tokens that provider-run tools added (Gemini), already inside `input_tokens`.
     pub tool_use_prompt_tokens: Option<u64>,
+    /// Audio tokens of the prompt read from the cache: a part of `audio_input_tokens` and of `cache_read_tokens`.
+    pub cache_read_audio_tokens: Option<u64>,
+    /// Image tokens of the prompt, where the wire says so.
+    pub image_input_tokens: Option<u64>,
+    /// Image tokens generated, where the wire says so.
+    pub image_output_tokens: Option<u64>,
+    /// Web searches that the provider ran.
+    pub web_searches: Option<u64>,
+    /// Searches of stored files that the provider ran.
+    pub file_searches: Option<u64>,
+    /// Seconds of sound, where those are billed instead of tokens.
+    pub audio_seconds: Option<u64>,
 }
 
 impl Usage {

@@ -12,6 +12,7 @@ use super::rights::ByWhom;
 use super::route::Routes;
 use crate::base::settings::Place;
 use crate::llm::dialect::Dialect;
+use crate::llm::price::{Book, Listing};
 
 /// Everything the data plane needs to know, resolved: no name in here is looked up again.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Providers, by descending preference.
     pub providers: Vec<Arc<Provider>>,
+    /// Price lists.
+    pub prices: Arc<Book>,
     /// Host names this gateway answers to, lower case, without port; IP literals of its own address always pass.
     pub host_names: Vec<String>,
     /// Whether the loopback connection's own user holds role `user` on all models (the embedded default).
@@ -154,8 +157,10 @@ pub struct Provider {
     pub preference: i64,
     /// Names of ours → its own.
     pub aliases: Vec<(String, String)>,
-    /// Region, for prices.
+    /// Region, for prices and signing.
     pub region: Option<String>,
+    /// How its models are priced.
+    pub listing: Listing,
     /// Whether the rest of an answer is read for its usage when the client has gone.
     pub drain_when_client_gone: bool,
     /// Bounds on time of this provider; none: those of [`Limits`].

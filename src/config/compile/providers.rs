@@ -39,6 +39,7 @@ impl Compiling<'_> {
         let credential = self.credential(written);
         let dialects = self.dialects(id, written);
         let usable = !written.disabled && credential.is_ok();
+        let listing = self.listing(written);
         let timeouts = written.timeouts.as_ref();
         usable.then(|| Provider {
             id: id.value.clone(),
@@ -61,6 +62,7 @@ impl Compiling<'_> {
                 .map(|(ours, its)| (ours.value.clone(), its.value.clone()))
                 .collect(),
             region: written.region.clone(),
+            listing,
             drain_when_client_gone: written.on_client_gone == crate::config::provider::OnClientGone::Drain,
             connect: timeouts.and_then(|t| t.connect),
             first_byte: timeouts.and_then(|t| t.first_byte),

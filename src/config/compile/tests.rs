@@ -1,6 +1,7 @@
 //! Files in, snapshots or problems out.
 
 use super::*;
+use crate::llm::price::CostBasis;
 
 fn load_text(text: &str) -> Result<Loaded, Vec<Problem>> {
     load_with(text, &Options::default())
@@ -166,4 +167,70 @@ fn garbage_never_panics() {
         }
         let _ = load_text(&String::from_utf8_lossy(&text));
     }
+}
+
+#[test]
+fn whose_prices_hold() {
+    let text = r#"{"providers": {
+      "a": {"baseurl": "https://api.anthropic.com", "models": ["**"], "apikey": "k", "authorization": "x-api-key"},
+      "b": {"baseurl": "https://gateway.example.com", "models": ["**"], "apikey": "k", "region": "eu",
+            "cost_basis": "bedrock-eu",
+            "model_cost_map": [{"match": "ours-[a-c]*", "as": "claude-sonnet-4-5", "adjustment": 0.5}, {"match": "*"}]},
+      "c": {"baseurl": "https://gateway.example.com", "models": ["**"], "apikey": "k"},
+    }}"#;
+    let provider = |text: &str, id: &str| {
+        let loaded = load_text(text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let found = loaded.snapshot.providers.iter().find(|provider| provider.id == id).cloned();
+        found.expect("a provider").listing.clone()
+    };
+    assert_eq!(provider(text, "a").basis, Some(CostBasis::Anthropic));
+    let b = provider(text, "b");
+    assert_eq!((b.basis, b.region.as_deref()), (Some(CostBasis::BedrockEu), Some("eu")));
+    assert_eq!((b.map[0].priced_as.as_deref(), b.map[0].adjustment), (Some("claude-sonnet-4-5"), 0.5));
+    assert!(b.map[0].matching.matches("ours-b1") && !b.map[0].matching.matches("ours-d1"));
+    assert_eq!((b.map[1].priced_as.as_deref(), b.map[1].adjustment), (None, 1.0));
+    assert_eq!(provider(text, "c").basis, None);
+    let off = text.replacen('{', r#"{"auto_cost_basis": false, "#, 1);
+    assert_eq!(provider(&off, "a").basis, None);
+    assert_eq!(provider(&off, "b").basis, Some(CostBasis::BedrockEu));
+}
+
+#[test]
+fn what_is_wrong_with_prices_is_said() {
+    let found = problems(
+        r#"{"prices": {"file": "none.json", "models": [{"match": "[", "input": -1, "output": 1, "long_abov": 1}]},
+ "providers": {"a": {"baseurl": "https://x.example.com", "models": ["**"], "apikey": "k", "cost_basis": "antropic",
+   "model_cost_map": [{"match": "a[", "adjustment": -1}]}}}"#,
+    );
+    for expected in [
+        "prices.models[0].match: \"[\" is no pattern",
+        "prices.models[0].input: is no price",
+        "prices.models[0].long_abov: unknown key",
+        "did you mean \"anthropic\"?",
+        "model_cost_map[0].match: \"a[\" is no pattern",
+    ] {
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");
+    }
+    let found = problems(
+        r#"{"prices": {"file": "none.json"}, "providers": {"a": {"baseurl": "https://x.example.com", "models": ["**"],
+   "apikey": "k", "model_cost_map": [{"match": "a", "adjustment": -1}]}}}"#,
+    );
+    for expected in ["prices.file: none.json cannot be read", "adjustment: is no factor on a price"] {
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");
+    }
+}
+
+#[test]
+fn prices_come_from_a_file_too() {
+    let files = |path: &str| match path {
+        "prices.hujson" => {
+            Ok(br#"{"date": "2026-11-01", "models": [{"match": "ours", "input": 1, "output": 2},]}"#.to_vec())
+        }
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    let text =
+        r#"{"prices": {"file": "prices.hujson", "models": [{"match": "mine", "input": 3, "output": 4}]}}"#;
+    let loaded = load(text, &|_| None, &files, &Options::default()).expect("loads");
+    let book = &loaded.snapshot.prices;
+    assert_eq!((book.own_count(), book.own_date.as_deref()), (2, Some("2026-11-01")));
 }

@@ -459,6 +459,7 @@ fn usage_at(row: &Row, first: usize) -> rusqlite::Result<Usage> {
         audio_input_tokens: count(8)?,
         audio_output_tokens: count(9)?,
         tool_use_prompt_tokens: count(10)?,
+        ..Usage::default()
     })
 }
 
