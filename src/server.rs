@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::admin;
 use crate::base::clock;
+use crate::base::memory;
 use crate::base::ring::lanes;
 use crate::base::stats::{Count, Stats};
 use crate::policy::quota::Budgets;
@@ -179,6 +180,8 @@ impl Server {
             serving.push(spawned.map_err(|why| StartFault(format!("core {index}: {why}")))?);
         }
         let drain_timeout = options.drain_timeout;
+        memory::let_go_of_start();
+        memory::release();
         Ok(Server {
             addresses,
             driver,

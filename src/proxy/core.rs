@@ -200,7 +200,8 @@ impl Core {
             }),
             spare: RefCell::default(),
             ticked_at: Cell::new(0),
-            freed: Cell::new(false),
+            // Its own start left something to give back.
+            freed: Cell::new(true),
             diag: Diag::new().ok(),
             logins: RefCell::default(),
             inboxes: setup.inboxes,

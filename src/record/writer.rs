@@ -102,7 +102,7 @@ const NOTES_AT_ONCE: usize = 4096;
 /// Pause between two attempts at something that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// A writer with nothing to do for this long gives memory back.
-const QUIET_AFTER: Duration = Duration::from_millis(500);
+const QUIET_AFTER: Duration = Duration::from_millis(250);
 /// How long a stopping writer tries to save what is left.
 const LAST_TRY_FOR: Duration = Duration::from_secs(5);
 

@@ -24,7 +24,9 @@ pub(crate) const UNREAD: Unread =
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) draft: Draft,
-    usage: Map<String, Value>,
+    /// The first usage object as written, since most streams wait long for a second; and what later ones override.
+    first_usage: Vec<u8>,
+    later_usage: Map<String, Value>,
     /// Block index of each tool call in `draft.tools`.
     blocks: Vec<u64>,
     /// The reply of `count_tokens`.
@@ -73,10 +75,15 @@ impl Reader {
         if let Some(count) = self.counted {
             reading.usage = counted(count);
         }
-        if self.usage.is_empty() {
+        let mut usage = match Raw::whole(&self.first_usage).and_then(Raw::value) {
+            Some(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        usage.extend(self.later_usage);
+        if usage.is_empty() {
             return reading;
         }
-        let usage = Value::Object(self.usage);
+        let usage = Value::Object(usage);
         reading.usage = normal(&usage);
         if let Some(iterations) = usage.get("iterations").and_then(Value::as_array).filter(|i| !i.is_empty())
         {
@@ -91,7 +98,8 @@ impl Reader {
     /// A second `message_start` is a proxy's retry spliced into the stream: what came before it is void.
     fn start(&mut self, event: Raw<'_>) {
         self.draft = Draft::default();
-        self.usage.clear();
+        self.first_usage.clear();
+        self.later_usage.clear();
         self.blocks.clear();
         if let Some(message) = event.at("message") {
             for (key, value) in message.members() {
@@ -131,11 +139,10 @@ impl Reader {
 
     /// Later fields override earlier ones, each by itself.
     fn merge(&mut self, usage: Raw<'_>) {
-        if let Some(Value::Object(fields)) = usage.value() {
-            match self.usage.is_empty() {
-                true => self.usage = fields,
-                false => self.usage.extend(fields),
-            }
+        if self.first_usage.is_empty() && usage.is_object() {
+            self.first_usage.extend_from_slice(usage.bytes());
+        } else if let Some(Value::Object(fields)) = usage.value() {
+            self.later_usage.extend(fields);
         }
     }
 

@@ -39,6 +39,8 @@ pub fn unescape_start(inside: &[u8], bytes_max: usize) -> Option<String> {
     }
     let mut text = text?.into_owned();
     text.truncate(floor_char(&text, bytes_max));
+    // It is kept for as long as a stream lasts; what it was cut from is six times as long.
+    text.shrink_to_fit();
     Some(text)
 }
 
