@@ -45,17 +45,23 @@ fn frames(blocks: &[&[u8]]) -> (Vec<Vec<u8>>, bool) {
     (found, false)
 }
 
-fn messages(blocks: &[&[u8]], agreed: &str) -> (Vec<String>, bool) {
-    let (mut reader, mut found) = (ws::Reader::with_extensions(agreed, true), Vec::new());
+const DEFLATE: Option<ws::Deflate> = Some(ws::Deflate { no_context: false });
+const ALONE: Option<ws::Deflate> = Some(ws::Deflate { no_context: true });
+
+/// Messages with the place in the whole stream where each ends.
+fn messages(blocks: &[&[u8]], deflate: Option<ws::Deflate>) -> (Vec<(usize, String)>, bool) {
+    let mut reader = ws::Reader::judging(ws::Sender::Client, deflate, 1 << 20);
+    let (mut found, mut before) = (Vec::new(), 0);
     for block in blocks {
-        reader.feed(block);
+        let mut at = 0;
         loop {
-            match reader.next_message() {
-                Ok(Some(message)) => found.push(format!("{message:?}")),
+            match reader.next(block, &mut at) {
+                Ok(Some(message)) => found.push((before + at, format!("{message:?}"))),
                 Ok(None) => break,
                 Err(_) => return (found, true),
             }
         }
+        before += block.len();
     }
     (found, false)
 }
@@ -63,12 +69,13 @@ fn messages(blocks: &[&[u8]], agreed: &str) -> (Vec<String>, bool) {
 fuzz_target!(|input: &[u8]| {
     let Some((choice, seed, bytes)) = weir_fuzz::parts(input) else { return };
     let cut = weir_fuzz::cut(bytes, seed);
-    match choice % 6 {
+    match choice % 7 {
         0 => assert_eq!(lines(&cut), lines(&[bytes])),
         1 => assert_eq!(elements(&cut), elements(&[bytes])),
         2 => assert_eq!(frames(&cut), frames(&[bytes])),
-        3 => assert_eq!(messages(&cut, ""), messages(&[bytes], "")),
-        4 => assert_eq!(messages(&cut, "permessage-deflate"), messages(&[bytes], "permessage-deflate")),
+        3 => assert_eq!(messages(&cut, None), messages(&[bytes], None)),
+        4 => assert_eq!(messages(&cut, DEFLATE), messages(&[bytes], DEFLATE)),
+        5 => assert_eq!(messages(&cut, ALONE), messages(&[bytes], ALONE)),
         _ => {
             if let proxyv2::Parsed::Done(used, _) = proxyv2::parse(bytes) {
                 assert!(used <= bytes.len());

@@ -80,6 +80,8 @@ pub enum AskFault {
     NoModel,
     /// `model` is not a text, or an empty one.
     ModelNotAString,
+    /// A message on a socket whose type is not known: it could ask for anything.
+    UnknownMessage,
 }
 
 impl fmt::Display for AskFault {
@@ -95,6 +97,7 @@ impl fmt::Display for AskFault {
             AskFault::TooDeep => write!(f, "the request body is nested deeper than 128 levels"),
             AskFault::NoModel => write!(f, "the request body names no model"),
             AskFault::ModelNotAString => write!(f, "\"model\" in the request body is not a non-empty string"),
+            AskFault::UnknownMessage => write!(f, "a message of a type that is not known here"),
         }
     }
 }
@@ -330,6 +333,7 @@ fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
         Dialect::Gemini | Dialect::Live => &[
             ("model", Top::Model), ("contents", Top::History), ("systemInstruction", Top::System),
             ("system_instruction", Top::System), ("tools", Top::ToolGroups), ("generationConfig", Top::Settings),
+            ("generation_config", Top::Settings),
         ],
         Dialect::Interactions => &[
             ("model", Top::Model), ("stream", Top::Stream), ("input", Top::History),

@@ -1,33 +1,120 @@
 //! Model APIs over WebSocket: Responses, Realtime, Gemini Live. One socket carries many exchanges; each that a client's
 //! message begins is one to be granted and recorded by itself.
 //!
+//! ```text
+//!   client    message ─▶ Said::Asks ──(granted)──▶ begin ─▶ ticket          Said::Passes: belongs to one, or to none
+//!   provider  message ─▶ Heard ─▶ of which ticket; at its end a Reading
+//!
+//!   Responses   lane by stream_id; in a lane first come, first served; once it has an id, by that
+//!   Realtime    by the response's id; session.update ends with session.updated; what speech detection begins has no
+//!               message of the client's and is an exchange all the same, and so is a transcription that is billed
+//!   Live        the setup ends with setupComplete; a turn, whoever begins it, with turnComplete
+//! ```
+//!
 //! Deliberately absent: frames ([`crate::wire::ws`] puts messages together) and verdicts: a message that cannot be read
 //! is an [`AskFault`], and what to do about it is the caller's business.
 
-use super::ask::{Ask, AskFault, AskReader};
+mod said;
+
+use std::collections::VecDeque;
+
 use super::dialect::{Dialect, Reader};
 use super::meter::Reading;
 use crate::wire::head::Fields;
 use crate::wire::json::Raw;
 
-/// Reads both directions of one socket.
+pub use said::{Asked, Said};
+
+/// An exchange of the socket, by number.
+pub type Ticket = u64;
+
+/// What kind of exchange it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// A model writes an answer.
+    Response,
+    /// `generate: false`: the provider gets ready, and writes nothing.
+    WarmUp,
+    /// Input queued for the response under way, which a new one then follows.
+    Steer,
+    /// A session is set up or changed.
+    Session,
+    /// A turn of a Live session.
+    Turn,
+    /// Speech was written down, billed beside the answer.
+    Transcription,
+}
+
+impl Begun {
+    /// Whether it is a turn of a conversation.
+    #[must_use]
+    pub fn is_turn(self) -> bool {
+        matches!(self, Begun::Response | Begun::Steer | Begun::Turn)
+    }
+}
+
+/// Which exchange a provider's message belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// None: it is about the session.
+    Socket,
+    /// One under way.
+    Running(Ticket),
+    /// One that no message of the client's began, and that begins here.
+    Began(Ticket, Begun),
+}
+
+/// What a provider's message said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// Whose it is.
+    pub of: Of,
+    /// What the exchange said, if this was its end.
+    pub ended: Option<Box<Reading>>,
+    /// Whether it named a model that the session had not before.
+    pub other_model: bool,
+}
+
+impl Heard {
+    const SOCKET: Heard = Heard { of: Of::Socket, ended: None, other_model: false };
+}
+
+/// Follows the exchanges of one socket.
 #[derive(Debug)]
 pub struct Socket {
     dialect: Dialect,
-    /// Model of the session, once one has been named.
+    /// Model of the session: what the address or the client's last granted message named, or the provider told.
     model: Option<String>,
-    /// Responses may run several exchanges at once, told apart by `stream_id`.
-    lanes: Vec<(String, Reader)>,
+    /// The same, where it was the provider who said so.
+    told: Option<String>,
+    running: Vec<Running>,
+    next: Ticket,
+    /// Responses that have ended lately: what else comes of them is not a new exchange.
+    past: VecDeque<String>,
 }
 
-/// Lanes that are followed at once; a message of a further one is not read.
-const LANES_MAX: usize = 64;
+#[derive(Debug)]
+struct Running {
+    ticket: Ticket,
+    kind: Begun,
+    lane: String,
+    /// The client's own name for its message (Realtime).
+    event_id: Option<String>,
+    previous: Option<String>,
+    /// The response's id, once the provider has given it.
+    response: Option<String>,
+    reader: Reader,
+}
+
+/// Exchanges under way at once; one more is refused.
+pub const RUNNING_MAX: usize = 64;
+const PAST_MAX: usize = 32;
 
 impl Socket {
     /// A reader for a socket in that language; `model` is the one that the address names, if it does.
     #[must_use]
     pub fn new(dialect: Dialect, model: Option<String>) -> Self {
-        Socket { dialect, model, lanes: Vec::new() }
+        Socket { dialect, model, told: None, running: Vec::new(), next: 0, past: VecDeque::new() }
     }
 
     /// Model of the session so far.
@@ -36,193 +123,315 @@ impl Socket {
         self.model.as_deref()
     }
 
-    /// A client's text message. What it asks for, if it begins an exchange.
-    pub fn from_client(&mut self, text: &[u8]) -> Result<Option<Ask>, AskFault> {
-        let message = Raw::whole(text).ok_or(AskFault::NotJson { at: 0 })?;
-        if !message.is_object() {
-            return Err(AskFault::NotAnObject);
-        }
-        let Some(asked) = self.asked(message)? else { return Ok(None) };
-        let reader = AskReader::new(self.dialect).with_model_in_path(self.model_unless(asked));
-        let mut ask = reader.finish(asked.bytes())?;
-        ask.stream = true;
-        self.model = ask.model.clone().or(self.model.take());
-        Ok(Some(ask))
+    /// Whether any exchange is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.running.is_empty()
     }
 
-    /// A provider's text message. What the exchange said that it ends, if it ends one.
-    pub fn from_provider(&mut self, text: &[u8]) -> Option<Reading> {
-        let message = Raw::whole(text)?;
-        match self.dialect {
-            Dialect::Live => self.live(message),
-            _ => self.event(message),
-        }
-    }
-
-    /// The part of a client's message that says what is asked for.
-    fn asked<'a>(&self, message: Raw<'a>) -> Result<Option<Raw<'a>>, AskFault> {
-        if self.dialect == Dialect::Live {
-            return one(message, "setup");
-        }
-        let kind = one(message, "type")?.and_then(Raw::text);
-        Ok(match (self.dialect, kind.as_deref()) {
-            (Dialect::Realtime, Some("session.update")) => one(message, "session")?,
-            // Without a `response` it asks for what the session says.
-            (Dialect::Realtime, Some("response.create")) => one(message, "response")?.or(Some(message)),
-            (_, Some("response.create")) => Some(message),
-            _ => None,
-        })
-    }
-
-    /// The session's model, where this message does not name one.
-    fn model_unless(&self, asked: Raw<'_>) -> Option<String> {
-        if asked.at("model").is_some() { None } else { self.model.clone() }
-    }
-
-    fn event(&mut self, message: Raw<'_>) -> Option<Reading> {
-        let text = |name: &str| message.at(name).and_then(Raw::string);
-        let kind = text("type").unwrap_or_default();
-        match kind.as_str() {
-            "session.created" | "session.updated" => {
-                let model =
-                    message.at("session").and_then(|session| session.at("model")).and_then(Raw::string);
-                self.model = model.or(self.model.take());
-                None
-            }
-            // Billed by itself, beside the answer.
-            "conversation.item.input_audio_transcription.completed" => self.alone(message),
-            "error" => {
-                let mut lane = self.take_lane(&text("stream_id").unwrap_or_default());
-                lane.event(b"", message.bytes());
-                Some(self.close(lane))
-            }
-            _ => self.lane_event(&text("stream_id").unwrap_or_default(), message),
-        }
-    }
-
-    fn lane_event(&mut self, id: &str, message: Raw<'_>) -> Option<Reading> {
-        let slot = self.lanes.iter().position(|(lane, _)| lane == id);
-        let slot = match slot {
-            Some(slot) => slot,
-            None if self.lanes.len() >= LANES_MAX => return None,
-            None => {
-                self.lanes.push((id.to_owned(), self.reader()));
-                self.lanes.len() - 1
-            }
-        };
-        self.lanes[slot].1.event(b"", message.bytes());
-        if !self.lanes[slot].1.saw_terminal() {
+    /// What was asked has been granted and goes on to the provider. `None` at the bound on exchanges at once.
+    pub fn begin(&mut self, asked: &Asked) -> Option<Ticket> {
+        if self.running.len() >= RUNNING_MAX {
             return None;
         }
-        let (_, lane) = self.lanes.swap_remove(slot);
-        Some(self.close(lane))
-    }
-
-    fn live(&mut self, message: Raw<'_>) -> Option<Reading> {
-        let mut lane = self.take_lane("");
-        lane.event(b"", message.bytes());
-        let turn = message.at("serverContent");
-        let ended = turn.is_some_and(|turn| turn.at("turnComplete").is_some_and(Raw::is_true));
-        if ended {
-            lane.draft_mut().complete = true;
-            return Some(self.close(lane));
+        self.model = asked.ask.model.clone().or(self.model.take());
+        let ticket = self.start(asked.kind, &asked.lane, self.dialect);
+        if let Some(running) = self.running.last_mut() {
+            running.event_id.clone_from(&asked.event_id);
+            running.previous.clone_from(&asked.ask.previous_response_id);
         }
-        self.lanes.push((String::new(), lane));
-        None
+        Some(ticket)
     }
 
-    fn alone(&self, message: Raw<'_>) -> Option<Reading> {
-        message.at("usage")?;
-        let mut reader = Reader::new(Dialect::Audio, &Fields::new());
-        reader.body(message);
-        Some(self.close(reader))
-    }
-
-    fn reader(&self) -> Reader {
-        Reader::new(self.dialect, &Fields::new())
-    }
-
-    fn take_lane(&mut self, id: &str) -> Reader {
-        match self.lanes.iter().position(|(lane, _)| lane == id) {
-            Some(slot) => self.lanes.swap_remove(slot).1,
-            None => self.reader(),
+    /// A provider's message, text or binary: Live sends its JSON as either.
+    pub fn from_provider(&mut self, text: &[u8]) -> Heard {
+        let Some(message) = Raw::whole(text) else { return Heard::SOCKET };
+        match self.dialect {
+            Dialect::Live => self.live(message),
+            Dialect::Realtime => self.realtime(&Event::of(message)),
+            _ => self.responses(&Event::of(message)),
         }
     }
 
-    fn close(&self, lane: Reader) -> Reading {
-        let mut reading = lane.finish();
+    /// The socket has ended, or can be read no further: what each exchange had said by then.
+    pub fn end(&mut self) -> Vec<(Ticket, Reading)> {
+        let running = std::mem::take(&mut self.running);
+        running.into_iter().map(|one| (one.ticket, self.reading(one.reader))).collect()
+    }
+
+    fn start(&mut self, kind: Begun, lane: &str, dialect: Dialect) -> Ticket {
+        let ticket = self.next;
+        self.next += 1;
+        self.running.push(Running {
+            ticket,
+            kind,
+            lane: lane.to_owned(),
+            event_id: None,
+            previous: None,
+            response: None,
+            reader: Reader::new(dialect, &Fields::new()),
+        });
+        ticket
+    }
+
+    fn responses(&mut self, event: &Event<'_>) -> Heard {
+        match event.kind.as_str() {
+            "error" => {
+                let found = self.failing(event);
+                found.map_or(Heard::SOCKET, |slot| self.close(slot, event))
+            }
+            "response.steer.accepted" => self.heard(self.steer(event)),
+            "response.steer.pending" | "response.steer.failed" => {
+                let Some(slot) = self.steer(event) else { return Heard::SOCKET };
+                self.running[slot].reader.draft_mut().complete = true;
+                self.running[slot].reader.draft_mut().error = event.error.and_then(Raw::value);
+                self.close(slot, event)
+            }
+            kind if kind.starts_with("response.") => self.response(event),
+            _ => Heard::SOCKET,
+        }
+    }
+
+    fn realtime(&mut self, event: &Event<'_>) -> Heard {
+        match event.kind.as_str() {
+            "session.created"
+            | "session.updated"
+            | "transcription_session.created"
+            | "transcription_session.updated" => self.session(event),
+            "conversation.item.input_audio_transcription.completed" => self.transcription(event),
+            "error" => {
+                let found = self.blamed(event);
+                found.map_or(Heard::SOCKET, |slot| self.close(slot, event))
+            }
+            kind if kind.starts_with("response.") => self.response(event),
+            _ => Heard::SOCKET,
+        }
+    }
+
+    /// An event of a response.
+    fn response(&mut self, event: &Event<'_>) -> Heard {
+        let known = event.id().and_then(|id| self.by_id(&id));
+        let slot = match (known, event.id()) {
+            (Some(slot), _) => slot,
+            (None, Some(id)) if self.past.contains(&id) => return Heard::SOCKET,
+            (None, Some(id)) if event.response.is_some() => match self.waiting(event) {
+                Some(slot) => {
+                    self.running[slot].response = Some(id);
+                    slot
+                }
+                None => return self.unasked(event, id),
+            },
+            _ => match self.current(&event.lane) {
+                Some(slot) => slot,
+                None => return Heard::SOCKET,
+            },
+        };
+        self.running[slot].reader.event(b"", event.message.bytes());
+        if self.running[slot].reader.saw_terminal() {
+            self.close(slot, event)
+        } else {
+            self.heard(Some(slot))
+        }
+    }
+
+    /// A response that the provider began by itself.
+    fn unasked(&mut self, event: &Event<'_>, id: String) -> Heard {
+        if self.running.len() >= RUNNING_MAX {
+            return Heard::SOCKET;
+        }
+        let ticket = self.start(Begun::Response, &event.lane, self.dialect);
+        let slot = self.running.len() - 1;
+        self.running[slot].response = Some(id);
+        self.running[slot].reader.event(b"", event.message.bytes());
+        let of = Of::Began(ticket, Begun::Response);
+        if self.running[slot].reader.saw_terminal() {
+            return Heard { of, ..self.close(slot, event) };
+        }
+        Heard { of, ..Heard::SOCKET }
+    }
+
+    fn session(&mut self, event: &Event<'_>) -> Heard {
+        let model = event.message.at("session").and_then(|session| session.at("model")).and_then(Raw::string);
+        let other_model = model.is_some() && model != self.model;
+        if let Some(model) = model {
+            self.model = Some(model.clone());
+            self.told = Some(model);
+        }
+        let changed = event.kind.ends_with(".updated");
+        let slot = self.running.iter().position(|one| changed && one.kind == Begun::Session);
+        let Some(slot) = slot else { return Heard { other_model, ..Heard::SOCKET } };
+        self.running[slot].reader.draft_mut().complete = true;
+        Heard { other_model, ..self.close(slot, event) }
+    }
+
+    /// Billed by itself, beside the answer.
+    fn transcription(&mut self, event: &Event<'_>) -> Heard {
+        if event.message.at("usage").is_none() {
+            return Heard::SOCKET;
+        }
+        let ticket = self.start(Begun::Transcription, "", Dialect::Audio);
+        let slot = self.running.len() - 1;
+        self.running[slot].reader.body(event.message);
+        Heard { of: Of::Began(ticket, Begun::Transcription), ..self.close(slot, event) }
+    }
+
+    fn live(&mut self, message: Raw<'_>) -> Heard {
+        let (mut setup, mut turn, mut usage) = (false, false, false);
+        for (key, _) in message.members() {
+            match key.written() {
+                b"setupComplete" | b"setup_complete" => setup = true,
+                b"serverContent" | b"toolCall" => turn = true,
+                b"usageMetadata" => usage = true,
+                _ => {}
+            }
+        }
+        let of_kind = |kind| self.running.iter().position(|one| one.kind == kind);
+        let event = Event { message, ..Event::default() };
+        match (setup, of_kind(Begun::Turn)) {
+            (true, _) => {
+                let Some(slot) = of_kind(Begun::Session) else { return Heard::SOCKET };
+                self.running[slot].reader.draft_mut().complete = true;
+                self.close(slot, &event)
+            }
+            (false, Some(slot)) if turn || usage => self.turn(slot, &event, false),
+            (false, None) if turn || usage => {
+                let ticket = self.start(Begun::Turn, "", self.dialect);
+                // Counts that come behind the end of a turn are all there is of this one.
+                let heard = self.turn(self.running.len() - 1, &event, !turn);
+                Heard { of: Of::Began(ticket, Begun::Turn), ..heard }
+            }
+            _ => Heard::SOCKET,
+        }
+    }
+
+    fn turn(&mut self, slot: usize, event: &Event<'_>, ended: bool) -> Heard {
+        self.running[slot].reader.event(b"", event.message.bytes());
+        let content = event.message.at("serverContent");
+        if ended || content.and_then(|content| content.at("turnComplete")).is_some_and(Raw::is_true) {
+            self.running[slot].reader.draft_mut().complete = true;
+            return self.close(slot, event);
+        }
+        self.heard(Some(slot))
+    }
+
+    fn heard(&self, slot: Option<usize>) -> Heard {
+        let of = slot.map_or(Of::Socket, |slot| Of::Running(self.running[slot].ticket));
+        Heard { of, ..Heard::SOCKET }
+    }
+
+    /// The exchange ends with this event, an error among them.
+    fn close(&mut self, slot: usize, event: &Event<'_>) -> Heard {
+        let mut one = self.running.remove(slot);
+        if event.kind == "error" {
+            one.reader.event(b"", event.message.bytes());
+        }
+        if let Some(id) = one.response.take() {
+            self.past.truncate(PAST_MAX - 1);
+            self.past.push_front(id);
+        }
+        let of = Of::Running(one.ticket);
+        Heard { of, ended: Some(Box::new(self.reading(one.reader))), other_model: false }
+    }
+
+    fn reading(&self, reader: Reader) -> Reading {
+        let mut reading = reader.finish();
         reading.stream = true;
-        reading.model = reading.model.or_else(|| self.model.clone());
+        reading.model = reading.model.or_else(|| self.told.clone());
         reading
+    }
+
+    fn by_id(&self, id: &str) -> Option<usize> {
+        self.running.iter().position(|one| one.response.as_deref() == Some(id))
+    }
+
+    /// Who waits for the response that this event opens: whoever continues what it continues, or the first in the lane.
+    fn waiting(&self, event: &Event<'_>) -> Option<usize> {
+        let waits =
+            |one: &&Running| one.response.is_none() && one.lane == event.lane && one.kind != Begun::Session;
+        let previous = event.response.and_then(|response| response.at("previous_response_id"));
+        let previous = previous.and_then(Raw::string);
+        let place = |one: &Running| self.running.iter().position(|other| other.ticket == one.ticket);
+        let mut all = self.running.iter().filter(waits);
+        all.clone().find(|one| previous.is_some() && one.previous == previous).or(all.next()).and_then(place)
+    }
+
+    /// The response under way in a lane, else the first that waits in it.
+    fn current(&self, lane: &str) -> Option<usize> {
+        let of_lane = |one: &Running| one.lane == lane && one.kind != Begun::Session;
+        let bound = self.running.iter().position(|one| of_lane(one) && one.response.is_some());
+        bound.or_else(|| self.running.iter().position(of_lane))
+    }
+
+    /// The steering message that an event is about.
+    fn steer(&self, event: &Event<'_>) -> Option<usize> {
+        let steers = |one: &Running| one.kind == Begun::Steer && one.response.is_none();
+        self.running.iter().position(|one| steers(one) && one.lane == event.lane)
+    }
+
+    /// What an error is about, in Responses: what it names; else what waits in its lane, since a response under way
+    /// ends with an event of its own; else that.
+    fn failing(&self, event: &Event<'_>) -> Option<usize> {
+        let named = event.id().and_then(|id| self.by_id(&id));
+        let waiting = || self.running.iter().position(|one| one.lane == event.lane && one.response.is_none());
+        let only = || (self.running.len() == 1).then_some(0);
+        named.or_else(waiting).or_else(|| self.current(&event.lane)).or_else(only)
+    }
+
+    /// What an error is about, in Realtime: the message it names; most errors there end nothing.
+    fn blamed(&self, event: &Event<'_>) -> Option<usize> {
+        let named = event.error.and_then(|error| error.at("event_id")).and_then(Raw::string);
+        match named {
+            Some(name) => self.running.iter().position(|one| one.event_id.as_ref() == Some(&name)),
+            None => self.running.iter().position(|one| one.response.is_none() && one.event_id.is_none()),
+        }
     }
 }
 
-/// A member that decides: it may come only once.
-fn one<'a>(object: Raw<'a>, name: &str) -> Result<Option<Raw<'a>>, AskFault> {
-    let mut found = object.members().filter(|(key, _)| key.is(name)).map(|(_, value)| value);
-    let first = found.next();
-    if found.next().is_some() { Err(AskFault::DuplicateKey(name.into())) } else { Ok(first) }
+/// What every event is looked at for.
+struct Event<'a> {
+    message: Raw<'a>,
+    kind: String,
+    lane: String,
+    response: Option<Raw<'a>>,
+    response_id: Option<Raw<'a>>,
+    error: Option<Raw<'a>>,
+}
+
+impl Default for Event<'_> {
+    fn default() -> Self {
+        Event {
+            message: Raw::cut_off(b""),
+            kind: String::new(),
+            lane: String::new(),
+            response: None,
+            response_id: None,
+            error: None,
+        }
+    }
+}
+
+impl<'a> Event<'a> {
+    fn of(message: Raw<'a>) -> Self {
+        let mut event = Event { message, ..Event::default() };
+        for (key, value) in message.members().filter(|(_, value)| !value.is_null()) {
+            match key.written() {
+                b"type" => event.kind = value.string().unwrap_or_default(),
+                b"stream_id" => event.lane = value.string().unwrap_or_default(),
+                b"response" => event.response = Some(value),
+                b"response_id" => event.response_id = Some(value),
+                b"error" => event.error = Some(value),
+                _ => {}
+            }
+        }
+        event
+    }
+
+    /// Id of the response it is about, where it says so.
+    fn id(&self) -> Option<String> {
+        let id = self.response.and_then(|response| response.at("id")).or(self.response_id);
+        id.and_then(Raw::string)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn responses_in_lanes() {
-        let mut socket = Socket::new(Dialect::Responses, None);
-        let ask = socket
-            .from_client(br#"{"type":"response.create","model":"gpt-5","input":"hi"}"#)
-            .unwrap()
-            .unwrap();
-        assert_eq!((ask.model.as_deref(), ask.user_message.as_deref()), (Some("gpt-5"), Some("hi")));
-        assert_eq!(socket.from_client(br#"{"type":"response.processed"}"#), Ok(None));
-        let frame = |lane: &str, kind: &str, id: &str, tokens: u64| {
-            format!(
-                r#"{{"type":"{kind}","stream_id":"{lane}","response":{{"id":"{id}","status":"completed","usage":{{"input_tokens":{tokens},"output_tokens":1}}}}}}"#
-            )
-        };
-        assert_eq!(socket.from_provider(frame("a", "response.created", "r1", 0).as_bytes()), None);
-        assert_eq!(socket.from_provider(frame("b", "response.created", "r2", 0).as_bytes()), None);
-        let second = socket.from_provider(frame("b", "response.completed", "r2", 7).as_bytes()).unwrap();
-        let first = socket.from_provider(frame("a", "response.completed", "r1", 5).as_bytes()).unwrap();
-        assert_eq!((second.response_id.as_deref(), second.usage.input_tokens), (Some("r2"), Some(7)));
-        assert_eq!((first.response_id.as_deref(), first.usage.input_tokens), (Some("r1"), Some(5)));
-        assert_eq!(first.model.as_deref(), Some("gpt-5"));
-        let fault = socket.from_provider(br#"{"type":"error","status":429,"error":{"code":"x"}}"#).unwrap();
-        assert_eq!(fault.error, Some(serde_json::json!({"code": "x"})));
-        assert!(!fault.complete);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_a_fault() {
-        let mut socket = Socket::new(Dialect::Responses, None);
-        for (text, fault) in [
-            (&b"hello"[..], AskFault::NotJson { at: 0 }),
-            (b"[]", AskFault::NotAnObject),
-            (br#"{"type":"response.create"}"#, AskFault::NoModel),
-            (br#"{"type":"x","type":"response.create"}"#, AskFault::DuplicateKey("type".into())),
-            (
-                br#"{"type":"response.create","model":"a","model":"b"}"#,
-                AskFault::DuplicateKey("model".into()),
-            ),
-        ] {
-            assert_eq!(socket.from_client(text), Err(fault));
-        }
-    }
-
-    #[test]
-    fn a_session_names_the_model_once() {
-        let mut socket = Socket::new(Dialect::Realtime, Some("gpt-realtime".into()));
-        let update =
-            br#"{"type":"session.update","session":{"instructions":"Be brief.","tools":[{"name":"f"}]}}"#;
-        let ask = socket.from_client(update).unwrap().unwrap();
-        assert_eq!((ask.model.as_deref(), &ask.tools[..]), (Some("gpt-realtime"), &["f".to_owned()][..]));
-        let ask = socket.from_client(br#"{"type":"response.create"}"#).unwrap().unwrap();
-        assert_eq!(ask.model.as_deref(), Some("gpt-realtime"));
-        let mut live = Socket::new(Dialect::Live, None);
-        let ask = live.from_client(br#"{"setup":{"model":"models/gemini-live"}}"#).unwrap().unwrap();
-        assert_eq!(ask.model.as_deref(), Some("models/gemini-live"));
-        assert_eq!(live.from_client(br#"{"clientContent":{}}"#), Ok(None));
-    }
-}
+mod tests;

@@ -1,17 +1,24 @@
-//! WebSocket messages read from passing frames (RFC 6455), compressed ones inflated on the side (RFC 7692).
+//! WebSocket messages read from passing frames (RFC 6455), compressed ones inflated on the side (RFC 7692), and the few
+//! frames that a gateway writes itself.
 //!
-//! Deliberately absent: writing frames, answering pings, and verdicts on the protocol beyond "cannot be read": the
-//! bytes belong to the two ends.
+//! ```text
+//!   block ─▶ head (2 to 14 bytes) ─▶ payload, unmasked on a copy ─▶ ( inflate ) ─▶ message ─▶ handed out at its last frame
+//!              └ control frames may stand between the frames of a message: handed out at once
+//! ```
+//!
+//! A frame need not be there whole: what has come of it is unmasked and inflated as it comes, so that nothing is held but
+//! the message. [`Reader::next`] says how far into the block each message reaches; whoever forwards the block cuts there.
+//!
+//! Deliberately absent: changing what passes, answering pings, and verdicts beyond "cannot be read": the bytes belong to
+//! the two ends.
 
 use flate2::{Decompress, FlushDecompress, Status};
-
-/// Longest message that is put together.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Why the frames of one direction can be read no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WsFault {
-    /// Reserved bits or codes, a continuation of nothing, a fragmented or long control frame.
+    /// Reserved bits or codes, a continuation of nothing, a long control frame, a mask where none may be or none where
+    /// one must be.
     Malformed,
     /// A message longer than is held, before or after inflating.
     TooLong,
@@ -19,305 +26,433 @@ pub enum WsFault {
     Broken,
 }
 
-/// A message, or a control frame that matters.
+impl WsFault {
+    /// For records and closing frames.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            WsFault::Malformed => "frames that break RFC 6455",
+            WsFault::TooLong => "message too long to be read",
+            WsFault::Broken => "compressed message broken",
+        }
+    }
+}
+
+/// A message, or a control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A text message, whole and inflated.
     Text(&'a [u8]),
     /// A binary message, whole and inflated.
     Binary(&'a [u8]),
+    /// A message over the bound, which was not kept.
+    Over,
+    /// A ping or a pong: somebody is there.
+    Beat,
     /// The end, with its code if it has one.
     Close(Option<u16>),
 }
 
+/// Which end of the connection sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Its frames are masked (RFC 6455 5.1).
+    Client,
+    /// Its frames are not.
+    Server,
+}
+
+/// What permessage-deflate was agreed to be in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deflate {
+    /// Each message is compressed by itself, so that one can be left out without harm to the next.
+    pub no_context: bool,
+}
+
 /// Reads one direction of a connection.
 pub struct Reader {
-    held: Vec<u8>,
-    done: usize,
-    message: Vec<u8>,
-    /// Opcode of the message being put together.
-    opcode: Option<u8>,
-    compressed: bool,
-    inflate: Option<Inflate>,
+    sender: Sender,
+    deflate: Option<Deflate>,
+    bytes_max: usize,
+    /// What a message over the bound means: the end of reading, or [`Message::Over`].
+    strict: bool,
+    head: Gathered,
+    /// The frame whose payload is passing.
+    frame: Option<Frame>,
+    /// The message whose frames are passing.
+    message: Option<Passing>,
+    /// Text of the message so far; after it was handed out, what the next call forgets.
+    text: Vec<u8>,
     handed_out: bool,
+    control: Gathered,
+    inflate: Option<Box<Decompress>>,
+    fault: Option<WsFault>,
 }
 
-struct Inflate {
-    stream: Decompress,
-    /// Each message is compressed by itself.
-    no_context: bool,
-    out: Vec<u8>,
+/// Up to 125 bytes, gathered where they may be cut.
+struct Gathered {
+    bytes: [u8; 125],
+    length: usize,
 }
 
-struct Head {
+#[derive(Clone, Copy)]
+struct Frame {
     fin: bool,
-    compressed: bool,
     opcode: u8,
     mask: Option<[u8; 4]>,
-    length: usize,
-    head_bytes: usize,
+    /// Payload bytes that have not come yet, and how many have.
+    left: u64,
+    passed: usize,
 }
 
-const TEXT: u8 = 1;
+struct Passing {
+    is_text: bool,
+    compressed: bool,
+    over: bool,
+}
+
+/// Text messages.
+pub const TEXT: u8 = 1;
 const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
+/// Closing frames.
+pub const CLOSE: u8 = 8;
+/// Bytes inflated at once.
+const INFLATE_BYTES: usize = 16 << 10;
+/// A buffer up to this stays between messages.
+const KEPT_BYTES_MAX: usize = 1 << 10;
 
 impl Reader {
-    /// A reader for frames without extensions.
+    /// A reader that ends at the first message over `bytes_max`: for messages that must be judged.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn judging(sender: Sender, deflate: Option<Deflate>, bytes_max: usize) -> Self {
+        Reader { strict: true, ..Reader::watching(sender, deflate, bytes_max) }
+    }
+
+    /// A reader that passes over a message over `bytes_max`, where what follows can still be read.
+    #[must_use]
+    pub fn watching(sender: Sender, deflate: Option<Deflate>, bytes_max: usize) -> Self {
         Reader {
-            held: Vec::new(),
-            done: 0,
-            message: Vec::new(),
-            opcode: None,
-            compressed: false,
-            inflate: None,
+            sender,
+            deflate,
+            bytes_max,
+            strict: false,
+            head: Gathered::new(),
+            frame: None,
+            message: None,
+            text: Vec::new(),
             handed_out: false,
+            control: Gathered::new(),
+            inflate: None,
+            fault: None,
         }
     }
 
-    /// A reader for the direction whose `sec-websocket-extensions` were agreed upon. `from_client` tells which.
+    /// Whether no frame is under way: control frames may be sent here.
     #[must_use]
-    pub fn with_extensions(agreed: &str, from_client: bool) -> Self {
-        let words: Vec<&str> = agreed.split([';', ',']).map(str::trim).collect();
-        let no_context =
-            if from_client { "client_no_context_takeover" } else { "server_no_context_takeover" };
-        let inflate = words.contains(&"permessage-deflate").then(|| Inflate {
-            stream: Decompress::new(false),
-            no_context: words.contains(&no_context),
-            out: Vec::new(),
-        });
-        Reader { inflate, ..Reader::new() }
+    pub fn between_frames(&self) -> bool {
+        self.frame.is_none() && self.head.length == 0 && self.fault.is_none()
     }
 
-    /// Add bytes as they pass.
-    pub fn feed(&mut self, block: &[u8]) {
-        self.held.drain(..self.done);
-        self.done = 0;
-        self.held.extend_from_slice(block);
+    /// Whether no message is under way: a message may be sent here.
+    #[must_use]
+    pub fn between_messages(&self) -> bool {
+        self.message.is_none() && self.between_frames()
     }
 
-    /// The next message. After a fault there are no further ones.
-    pub fn next_message(&mut self) -> Result<Option<Message<'_>>, WsFault> {
+    /// The next message that ends within `block`, read from `at` on; `at` then stands behind its last byte. `None` once
+    /// all of the block has been taken. After a fault there are no further messages.
+    pub fn next(&mut self, block: &[u8], at: &mut usize) -> Result<Option<Message<'_>>, WsFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let read = self.read(block, at);
+        if let Err(fault) = read {
+            self.fault = Some(fault);
+            self.text = Vec::new();
+            self.inflate = None;
+        }
+        Ok(match read? {
+            None => None,
+            Some(Kind::Beat) => Some(Message::Beat),
+            Some(Kind::Close) => Some(Message::Close(self.control.code())),
+            Some(Kind::Over) => Some(Message::Over),
+            Some(Kind::Text) => Some(Message::Text(&self.text)),
+            Some(Kind::Binary) => Some(Message::Binary(&self.text)),
+        })
+    }
+
+    fn read(&mut self, block: &[u8], at: &mut usize) -> Result<Option<Kind>, WsFault> {
         if std::mem::take(&mut self.handed_out) {
-            self.message = Vec::new();
+            self.text.clear();
+            // A socket that waits holds little.
+            self.text.shrink_to(KEPT_BYTES_MAX);
         }
         loop {
-            let Some(head) = self.head()? else { return Ok(None) };
-            let start = self.done + head.head_bytes;
-            let Some(payload) = self.held.get_mut(start..start + head.length) else { return Ok(None) };
-            if let Some(mask) = head.mask {
-                payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
-            }
-            self.done = start + head.length;
-            if head.opcode >= CLOSE {
-                if head.opcode == CLOSE {
-                    let code =
-                        self.held[start..self.done].first_chunk().map(|code| u16::from_be_bytes(*code));
-                    return Ok(Some(Message::Close(code)));
-                }
+            let Some(mut frame) = self.frame.take() else {
+                let Some(frame) = self.next_head(block, at)? else { return Ok(None) };
+                self.begin(&frame)?;
+                self.frame = Some(frame);
                 continue;
+            };
+            let rest = &block[*at..];
+            let part = &rest[..usize::try_from(frame.left).unwrap_or(usize::MAX).min(rest.len())];
+            self.payload(part, &frame)?;
+            *at += part.len();
+            frame.left -= part.len() as u64;
+            frame.passed = frame.passed.wrapping_add(part.len());
+            if frame.left > 0 {
+                self.frame = Some(frame);
+                return Ok(None);
             }
-            self.begin(&head)?;
-            if self.message.len() + head.length > MESSAGE_BYTES_MAX {
-                return Err(WsFault::TooLong);
-            }
-            self.message.extend_from_slice(&self.held[start..self.done]);
-            if head.fin {
-                return self.whole().map(Some);
+            if let Some(kind) = self.end(&frame)? {
+                return Ok(Some(kind));
             }
         }
     }
 
     /// The head of the next frame, once it has come whole.
-    fn head(&self) -> Result<Option<Head>, WsFault> {
-        let bytes = &self.held[self.done..];
-        let [first, second, rest @ ..] = bytes else { return Ok(None) };
+    fn next_head(&mut self, block: &[u8], at: &mut usize) -> Result<Option<Frame>, WsFault> {
+        while let Some(byte) = block.get(*at) {
+            *at += 1;
+            self.head.push(*byte);
+            if self.head.length == 2 {
+                self.check_head(self.head.bytes[0], self.head.bytes[1])?;
+            }
+            if self.head.length >= 2 && self.head.length == head_bytes(self.head.bytes[1]) {
+                return Ok(Some(self.take_head()?));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check_head(&self, first: u8, second: u8) -> Result<(), WsFault> {
         let (fin, compressed, opcode) = (first & 0x80 != 0, first & 0x40 != 0, first & 0x0f);
         let control = opcode >= CLOSE;
         let known = matches!(opcode, 0..=2 | 8..=10);
-        let short = second & 0x7f;
-        if first & 0x30 != 0 || !known || (control && (!fin || compressed || short > 125)) {
+        let masked = second & 0x80 != 0;
+        // The first frame of a message says whether it is compressed, the others do not say it again.
+        let fits = match (opcode, &self.message) {
+            (0, Some(_)) => !compressed,
+            (TEXT | BINARY, None) => !compressed || self.deflate.is_some(),
+            _ => control && fin && !compressed && second & 0x7f <= 125,
+        };
+        let sound = first & 0x30 == 0 && known && masked == (self.sender == Sender::Client) && fits;
+        if sound { Ok(()) } else { Err(WsFault::Malformed) }
+    }
+
+    fn take_head(&mut self) -> Result<Frame, WsFault> {
+        let bytes = &self.head.bytes;
+        let short = bytes[1] & 0x7f;
+        let (left, after) = match short {
+            126 => (u64::from(u16::from_be_bytes([bytes[2], bytes[3]])), 4),
+            127 => (bytes[2..].first_chunk().map_or(0, |length| u64::from_be_bytes(*length)), 10),
+            short => (u64::from(short), 2),
+        };
+        // The highest bit of a length is always 0 (RFC 6455 5.2).
+        if left > u64::MAX >> 1 {
             return Err(WsFault::Malformed);
         }
-        let (length, length_bytes) = match short {
-            126 => (rest.first_chunk().map(|l| u64::from(u16::from_be_bytes(*l))), 2),
-            127 => (rest.first_chunk().map(|l| u64::from_be_bytes(*l)), 8),
-            short => (Some(u64::from(short)), 0),
-        };
-        let Some(length) = length else { return Ok(None) };
-        let length =
-            usize::try_from(length).ok().filter(|l| *l <= MESSAGE_BYTES_MAX).ok_or(WsFault::TooLong)?;
-        let masked = second & 0x80 != 0;
-        let mask = rest.get(length_bytes..).and_then(|rest| rest.first_chunk().copied());
-        if masked && mask.is_none() {
-            return Ok(None);
+        let mask = bytes[after..].first_chunk().copied().filter(|_| bytes[1] & 0x80 != 0);
+        let frame = Frame { fin: bytes[0] & 0x80 != 0, opcode: bytes[0] & 0x0f, mask, left, passed: 0 };
+        self.head.length = 0;
+        // What is never kept is not worth waiting for.
+        if self.strict && frame.opcode < CLOSE && frame.left > self.bytes_max as u64 {
+            return Err(WsFault::TooLong);
         }
-        let head_bytes = 2 + length_bytes + if masked { 4 } else { 0 };
-        Ok(Some(Head { fin, compressed, opcode, mask: mask.filter(|_| masked), length, head_bytes }))
+        if matches!(frame.opcode, TEXT | BINARY) {
+            self.message = Some(Passing {
+                is_text: frame.opcode == TEXT,
+                compressed: bytes[0] & 0x40 != 0,
+                over: false,
+            });
+        }
+        Ok(frame)
     }
 
-    /// A message begins or goes on; only its first frame says whether it is compressed.
-    fn begin(&mut self, head: &Head) -> Result<(), WsFault> {
-        match (head.opcode, self.opcode) {
-            (0, Some(_)) if !head.compressed => Ok(()),
-            (TEXT | BINARY, None) if !head.compressed || self.inflate.is_some() => {
-                self.opcode = Some(head.opcode);
-                self.compressed = head.compressed;
-                Ok(())
-            }
-            _ => Err(WsFault::Malformed),
+    fn begin(&mut self, frame: &Frame) -> Result<(), WsFault> {
+        if frame.opcode >= CLOSE {
+            self.control.length = 0;
+            return Ok(());
         }
+        if frame.opcode != 0
+            && self.message.as_ref().is_some_and(|message| message.compressed)
+            && self.inflate.is_none()
+        {
+            self.inflate = Some(Box::new(Decompress::new(false)));
+        }
+        Ok(())
     }
 
-    fn whole(&mut self) -> Result<Message<'_>, WsFault> {
-        let text = self.opcode.take() == Some(TEXT);
+    fn payload(&mut self, part: &[u8], frame: &Frame) -> Result<(), WsFault> {
+        if frame.opcode >= CLOSE {
+            let start = self.control.length;
+            part.iter().for_each(|byte| self.control.push(*byte));
+            unmask(&mut self.control.bytes[start..start + part.len()], frame);
+            return Ok(());
+        }
+        let Some(message) = &self.message else { return Err(WsFault::Malformed) };
+        if message.over {
+            return Ok(());
+        }
+        if message.compressed {
+            let mut coded = part.to_vec();
+            unmask(&mut coded, frame);
+            return self.inflate(&coded);
+        }
+        if self.text.len() + part.len() > self.bytes_max {
+            return self.over();
+        }
+        let start = self.text.len();
+        self.text.extend_from_slice(part);
+        unmask(&mut self.text[start..], frame);
+        Ok(())
+    }
+
+    fn end(&mut self, frame: &Frame) -> Result<Option<Kind>, WsFault> {
+        match frame.opcode {
+            CLOSE => return Ok(Some(Kind::Close)),
+            opcode if opcode > CLOSE => return Ok(Some(Kind::Beat)),
+            _ if !frame.fin => return Ok(None),
+            _ => {}
+        }
+        if self.message.as_ref().is_some_and(|message| message.compressed && !message.over) {
+            // The sender cut these four bytes off (RFC 7692 7.2.1).
+            self.inflate(&[0, 0, 0xff, 0xff])?;
+        }
+        if self.deflate.is_some_and(|deflate| deflate.no_context) {
+            self.inflate = None;
+        }
         self.handed_out = true;
-        let message = match &mut self.inflate {
-            Some(inflate) if self.compressed => inflate.message(&mut self.message)?,
-            _ => &self.message,
-        };
-        Ok(if text { Message::Text(message) } else { Message::Binary(message) })
+        Ok(self.message.take().map(|message| match (message.over, message.is_text) {
+            (true, _) => Kind::Over,
+            (false, true) => Kind::Text,
+            (false, false) => Kind::Binary,
+        }))
     }
-}
 
-impl Default for Reader {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Inflate {
-    /// RFC 7692 section 7.2.2: the four bytes that the sender cut off go back on, then inflate.
-    fn message(&mut self, coded: &mut Vec<u8>) -> Result<&[u8], WsFault> {
-        coded.extend_from_slice(&[0, 0, 0xff, 0xff]);
-        self.out.clear();
-        let mut rest = &coded[..];
+    fn inflate(&mut self, coded: &[u8]) -> Result<(), WsFault> {
+        let Some(stream) = &mut self.inflate else { return Err(WsFault::Malformed) };
+        let mut rest = coded;
         loop {
-            self.out.reserve((rest.len() * 4).clamp(1 << 10, 64 << 10));
-            let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
-            let status = self.stream.decompress_vec(rest, &mut self.out, FlushDecompress::Sync);
-            let status = status.map_err(|_| WsFault::Broken)?;
-            if self.out.len() > MESSAGE_BYTES_MAX {
-                return Err(WsFault::TooLong);
+            // One byte over the bound is enough to know.
+            let room = (self.bytes_max + 1).saturating_sub(self.text.len()).min(INFLATE_BYTES);
+            if room == 0 {
+                return self.over();
             }
-            let taken = usize::try_from(self.stream.total_in() - before_in).unwrap_or(rest.len());
+            if self.text.capacity() - self.text.len() < room.min(rest.len().max(64) * 4) {
+                self.text.reserve(room.min(rest.len().max(64) * 4));
+            }
+            let (before_in, before_out) = (stream.total_in(), stream.total_out());
+            let status = stream.decompress_vec(rest, &mut self.text, FlushDecompress::Sync);
+            let status = status.map_err(|_| WsFault::Broken)?;
+            let taken = usize::try_from(stream.total_in() - before_in).unwrap_or(rest.len());
             rest = rest.get(taken..).unwrap_or_default();
-            let idle = taken == 0 && self.stream.total_out() == before_out;
-            // Room was left over and nothing is left to take: that was all.
-            if idle
-                || status == Status::StreamEnd
-                || (rest.is_empty() && self.out.len() < self.out.capacity())
-            {
+            let idle = taken == 0 && stream.total_out() == before_out;
+            if status == Status::StreamEnd {
+                // A final block ends the stream (RFC 7692 7.2.3.4); what follows begins anew.
+                stream.reset(false);
+                if rest.is_empty() {
+                    break;
+                }
+                continue;
+            }
+            let room_left = self.text.len() < self.text.capacity();
+            if idle || (rest.is_empty() && room_left) {
                 break;
             }
         }
-        if self.no_context {
-            self.stream.reset(false);
-        }
-        Ok(&self.out)
+        if self.text.len() > self.bytes_max { self.over() } else { Ok(()) }
     }
+
+    /// The message is over the bound. Where its bytes are needed to inflate later ones, those cannot be read either.
+    fn over(&mut self) -> Result<(), WsFault> {
+        self.text = Vec::new();
+        let Some(message) = &mut self.message else { return Err(WsFault::Malformed) };
+        message.over = true;
+        let window_lost = message.compressed && self.deflate.is_none_or(|deflate| !deflate.no_context);
+        if self.strict || window_lost { Err(WsFault::TooLong) } else { Ok(()) }
+    }
+}
+
+/// What has ended.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Binary,
+    Over,
+    Beat,
+    Close,
+}
+
+impl Gathered {
+    fn new() -> Self {
+        Gathered { bytes: [0; 125], length: 0 }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.length) {
+            *slot = byte;
+            self.length += 1;
+        }
+    }
+
+    fn code(&self) -> Option<u16> {
+        (self.length >= 2).then(|| u16::from_be_bytes([self.bytes[0], self.bytes[1]]))
+    }
+}
+
+/// Length of a head whose second byte this is.
+fn head_bytes(second: u8) -> usize {
+    let length = match second & 0x7f {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    2 + length + if second & 0x80 != 0 { 4 } else { 0 }
+}
+
+/// The mask goes on where the frame's payload stopped before.
+fn unmask(bytes: &mut [u8], frame: &Frame) {
+    let Some(mut mask) = frame.mask else { return };
+    mask.rotate_left(frame.passed % 4);
+    let mut fours = bytes.chunks_exact_mut(4);
+    for four in &mut fours {
+        four.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    }
+    fours.into_remainder().iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+}
+
+/// Write one whole frame; a client's needs a mask that nobody can guess (RFC 6455 5.3).
+pub fn write_frame(out: &mut Vec<u8>, opcode: u8, mask: Option<[u8; 4]>, payload: &[u8]) {
+    out.push(0x80 | opcode);
+    let masked = if mask.is_some() { 0x80 } else { 0 };
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ 0..=125), _) => out.push(masked | short),
+        (_, Ok(length)) => {
+            out.push(masked | 126);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            out.push(masked | 127);
+            out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    out.extend(mask.into_iter().flatten());
+    let start = out.len();
+    out.extend_from_slice(payload);
+    let frame = Frame { fin: true, opcode, mask, left: 0, passed: 0 };
+    unmask(&mut out[start..], &frame);
+}
+
+/// Write a closing frame; of the reason what fits (RFC 6455 5.5).
+pub fn write_close(out: &mut Vec<u8>, mask: Option<[u8; 4]>, code: u16, reason: &str) {
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let payload = [&code.to_be_bytes()[..], &reason.as_bytes()[..end]].concat();
+    write_frame(out, CLOSE, mask, &payload);
 }
 
 #[cfg(test)]
-mod tests {
-    use flate2::{Compress, Compression, FlushCompress};
-
-    use super::*;
-
-    fn frame(first: u8, mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
-        let mut out = vec![first];
-        let bit = if mask.is_some() { 0x80 } else { 0 };
-        match payload.len() {
-            0..=125 => out.push(bit | u8::try_from(payload.len()).unwrap()),
-            126..=0xffff => {
-                out.push(bit | 126);
-                out.extend_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
-            }
-            _ => {
-                out.push(bit | 127);
-                out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-            }
-        }
-        let key = mask.unwrap_or_default();
-        out.extend_from_slice(mask.as_ref().map_or(&[], |mask| &mask[..]));
-        out.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        out
-    }
-
-    fn messages(reader: &mut Reader, stream: &[u8], step: usize) -> Result<Vec<String>, WsFault> {
-        let mut found = Vec::new();
-        for block in stream.chunks(step) {
-            reader.feed(block);
-            while let Some(message) = reader.next_message()? {
-                found.push(match message {
-                    Message::Text(text) => String::from_utf8_lossy(text).into_owned(),
-                    Message::Binary(bytes) => format!("{bytes:?}"),
-                    Message::Close(code) => format!("close {code:?}"),
-                });
-            }
-        }
-        Ok(found)
-    }
-
-    #[test]
-    fn messages_in_any_split() {
-        let long = "ü".repeat(40_000);
-        let mask = Some([1, 2, 3, 250]);
-        let stream = [
-            frame(0x81, mask, b"{\"a\":1}"),
-            frame(0x01, mask, b"frag"),
-            frame(0x89, mask, b"ping"),
-            frame(0x80, mask, b"mented"),
-            frame(0x81, mask, long.as_bytes()),
-            frame(0x82, mask, &[1, 2]),
-            frame(0x88, mask, &[3, 0xe8]),
-        ]
-        .concat();
-        for step in [1, 7, 4096, usize::MAX] {
-            let found = messages(&mut Reader::new(), &stream, step).unwrap();
-            assert_eq!(found, ["{\"a\":1}", "fragmented", &long, "[1, 2]", "close Some(1000)"], "by {step}");
-        }
-    }
-
-    #[test]
-    fn compressed_messages_share_a_window_unless_agreed_otherwise() {
-        for (agreed, takeover) in
-            [("permessage-deflate", true), ("permessage-deflate; server_no_context_takeover", false)]
-        {
-            let mut coder = Compress::new(Compression::default(), false);
-            let mut stream = Vec::new();
-            for _ in 0..3 {
-                let mut coded = Vec::with_capacity(1 << 16);
-                coder.compress_vec(b"{\"hello\":\"hello hello\"}", &mut coded, FlushCompress::Sync).unwrap();
-                stream.extend(frame(0xc1, None, &coded[..coded.len() - 4]));
-                if !takeover {
-                    coder.reset();
-                }
-            }
-            for step in [1, usize::MAX] {
-                let found = messages(&mut Reader::with_extensions(agreed, false), &stream, step).unwrap();
-                assert_eq!(found, ["{\"hello\":\"hello hello\"}"; 3], "{agreed}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_refused() {
-        for (bytes, fault) in [
-            (frame(0xc1, None, b"x"), WsFault::Malformed),
-            (frame(0xa1, None, b"x"), WsFault::Malformed),
-            (frame(0x83, None, b"x"), WsFault::Malformed),
-            (frame(0x80, None, b"x"), WsFault::Malformed),
-            (frame(0x08, None, b""), WsFault::Malformed),
-            ([frame(0x01, None, b"x"), frame(0x81, None, b"x")].concat(), WsFault::Malformed),
-            (vec![0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0], WsFault::TooLong),
-        ] {
-            assert_eq!(messages(&mut Reader::new(), &bytes, usize::MAX), Err(fault), "{bytes:?}");
-        }
-        let noise = frame(0xc1, None, &[0xff; 30]);
-        let mut reader = Reader::with_extensions("permessage-deflate", true);
-        assert_eq!(messages(&mut reader, &noise, usize::MAX), Err(WsFault::Broken));
-    }
-}
+mod tests;

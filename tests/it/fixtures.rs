@@ -13,7 +13,7 @@ use weir::llm::dialect::Dialect;
 use weir::llm::dialect::paths::{self, Route};
 use weir::llm::mcp::McpReader;
 use weir::llm::meter::Reading;
-use weir::llm::socket::Socket;
+use weir::llm::socket::{Said, Socket};
 use weir::wire::eventstream::Frames;
 
 use crate::reading::{self, Response};
@@ -328,11 +328,12 @@ fn messages_of_sockets() {
         for line in file.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let frame: Value = serde_json::from_slice(line).expect("a frame");
             let text = frame["data"].to_string();
-            if frame["direction"] == "sent" {
-                asks +=
-                    usize::from(socket.from_client(text.as_bytes()).expect("a readable message").is_some());
-            } else {
-                readings.extend(socket.from_provider(text.as_bytes()));
+            if frame["direction"] == "received" {
+                readings.extend(socket.from_provider(text.as_bytes()).ended.map(|reading| *reading));
+            } else if let Said::Asks(asked) = socket.from_client(text.as_bytes()).expect("a readable message")
+            {
+                socket.begin(&asked).expect("few at once");
+                asks += 1;
             }
         }
         let expected = entry.expected();
