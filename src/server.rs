@@ -173,6 +173,7 @@ impl Server {
                 inbox,
                 inboxes: inboxes.clone(),
                 drain: drain.clone(),
+                drain_timeout: options.drain_timeout,
                 panic_path: options.panic_path.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("weir-core-{index}"));

@@ -45,6 +45,7 @@ pub mod knobs;
 pub mod plan;
 pub mod provider;
 pub mod truth;
+pub mod websocket;
 
 pub use answer::{Answer, Claim, ToolCall};
 pub use canned::Canned;

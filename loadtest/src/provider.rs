@@ -16,6 +16,7 @@ use crate::http::{Body, Head, hash};
 use crate::knobs::{Fault, Knobs};
 use crate::plan::{Plan, Step};
 use crate::truth::{End, Served, Truth};
+use crate::websocket;
 
 const CONNECTIONS_MAX: usize = 4096;
 const REQUEST_BYTES_MAX: usize = 256 << 20;
@@ -193,6 +194,11 @@ impl Connection<'_> {
     fn serve(mut self) -> io::Result<()> {
         _ = self.wire.stream.set_nodelay(true);
         while let Some((head, body)) = self.wire.request()? {
+            if websocket::is_upgrade(&head) && self.canned(&head).is_none() {
+                self.wire.take_held();
+                let early = std::mem::take(&mut self.wire.buffer);
+                return websocket::upgraded(self.wire.stream.try_clone()?, &head, early);
+            }
             let start = Instant::now();
             let number = lock(&self.shared.truth).begin();
             let knobs = lock(&self.shared.knobs).overridden(head.header("x-synthetic"));

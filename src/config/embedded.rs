@@ -44,6 +44,7 @@ const VENDORS: &[Vendor] = &[
         dialects: &[
             Dialect::Chat,
             Dialect::Responses,
+            Dialect::Realtime,
             Dialect::Completions,
             Dialect::Embeddings,
             Dialect::Images,
@@ -58,7 +59,7 @@ const VENDORS: &[Vendor] = &[
         base_url: "GEMINI_BASE_URL",
         origin: "https://generativelanguage.googleapis.com",
         authorization: Authorization::XGoogApiKey,
-        dialects: &[Dialect::Gemini, Dialect::Interactions],
+        dialects: &[Dialect::Gemini, Dialect::Interactions, Dialect::Live],
         models: &["**"],
     },
     Vendor {

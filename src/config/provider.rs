@@ -110,7 +110,7 @@ impl Flag {
             Flag::OpenaiChat => &[Dialect::Chat],
             Flag::OpenaiResponses => &[Dialect::Responses],
             Flag::AnthropicMessages | Flag::GoogleRawPredict => &[Dialect::Messages],
-            Flag::GeminiGenerateContent => &[Dialect::Gemini, Dialect::Interactions],
+            Flag::GeminiGenerateContent => &[Dialect::Gemini, Dialect::Interactions, Dialect::Live],
             Flag::GoogleGenerateContent | Flag::GeminiCliVertex => &[Dialect::Gemini],
             Flag::BedrockModelInvoke => &[Dialect::Invoke],
             Flag::BedrockConverse => &[Dialect::Converse],
@@ -123,8 +123,9 @@ impl Flag {
             ],
             Flag::OllamaNative => &[Dialect::Ollama],
             Flag::CodeAssist => &[Dialect::CodeAssist],
-            // Sockets and batches have readers, but no way through the gateway yet.
-            Flag::OpenaiRealtime | Flag::Batches => &[],
+            Flag::OpenaiRealtime => &[Dialect::Realtime],
+            // Batches have a reader, but no way through the gateway yet.
+            Flag::Batches => &[],
         }
     }
 }

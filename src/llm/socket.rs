@@ -18,6 +18,8 @@ mod said;
 
 use std::collections::VecDeque;
 
+use super::ask::AskFault;
+use super::dialect::paths::decode;
 use super::dialect::{Dialect, Reader};
 use super::meter::Reading;
 use crate::wire::head::Fields;
@@ -71,12 +73,14 @@ pub struct Heard {
     pub of: Of,
     /// What the exchange said, if this was its end.
     pub ended: Option<Box<Reading>>,
-    /// Whether it named a model that the session had not before.
-    pub other_model: bool,
+    /// Whether it named the session's model, which nobody had named before.
+    pub model_told: bool,
+    /// Status of an error, where it says one.
+    pub status: Option<u16>,
 }
 
 impl Heard {
-    const SOCKET: Heard = Heard { of: Of::Socket, ended: None, other_model: false };
+    const SOCKET: Heard = Heard { of: Of::Socket, ended: None, model_told: false, status: None };
 }
 
 /// Follows the exchanges of one socket.
@@ -252,16 +256,15 @@ impl Socket {
 
     fn session(&mut self, event: &Event<'_>) -> Heard {
         let model = event.message.at("session").and_then(|session| session.at("model")).and_then(Raw::string);
-        let other_model = model.is_some() && model != self.model;
-        if let Some(model) = model {
-            self.model = Some(model.clone());
-            self.told = Some(model);
-        }
+        let model_told = model.is_some() && self.model.is_none();
+        // Providers tell the dated name of what was asked for; grants are for what is asked for.
+        self.model = self.model.take().or_else(|| model.clone());
+        self.told = model.or(self.told.take());
         let changed = event.kind.ends_with(".updated");
         let slot = self.running.iter().position(|one| changed && one.kind == Begun::Session);
-        let Some(slot) = slot else { return Heard { other_model, ..Heard::SOCKET } };
+        let Some(slot) = slot else { return Heard { model_told, ..Heard::SOCKET } };
         self.running[slot].reader.draft_mut().complete = true;
-        Heard { other_model, ..self.close(slot, event) }
+        Heard { model_told, ..self.close(slot, event) }
     }
 
     /// Billed by itself, beside the answer.
@@ -329,8 +332,10 @@ impl Socket {
             self.past.truncate(PAST_MAX - 1);
             self.past.push_front(id);
         }
+        let status =
+            event.message.at("status").and_then(Raw::count).and_then(|status| status.try_into().ok());
         let of = Of::Running(one.ticket);
-        Heard { of, ended: Some(Box::new(self.reading(one.reader))), other_model: false }
+        Heard { of, ended: Some(Box::new(self.reading(one.reader))), status, ..Heard::SOCKET }
     }
 
     fn reading(&self, reader: Reader) -> Reading {
@@ -385,6 +390,23 @@ impl Socket {
             None => self.running.iter().position(|one| one.response.is_none() && one.event_id.is_none()),
         }
     }
+}
+
+/// The model that an address names in its query (Realtime; Azure calls it a deployment).
+pub fn model_in_query(query: &str) -> Result<Option<String>, AskFault> {
+    let mut model = None;
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(name).unwrap_or_default();
+        if !["model", "deployment"].iter().any(|key| key.eq_ignore_ascii_case(&name)) {
+            continue;
+        }
+        let value = decode(value).filter(|value| !value.is_empty()).ok_or(AskFault::ModelNotAString)?;
+        if model.replace(value).is_some() {
+            return Err(AskFault::DuplicateKey("model".into()));
+        }
+    }
+    Ok(model)
 }
 
 /// What every event is looked at for.

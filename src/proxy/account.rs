@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+pub(super) mod frame;
+
 use super::budget::{Held, Passed};
 use super::conn::Conn;
 use super::core::Core;
@@ -16,8 +18,8 @@ use crate::base::ring::Reservation;
 use crate::base::stats::Count;
 use crate::llm::agent::{self, Caller};
 use crate::llm::ask::Ask;
-use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::Route;
+use crate::llm::dialect::{Dialect, Endpoint};
 use crate::llm::meter::Meter;
 use crate::record::record::{
     Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, QuotaNote, QuotaResult,
@@ -34,6 +36,10 @@ pub(super) struct Account {
     began: Moment,
     route: Option<Route>,
     meter: Option<Box<Meter>>,
+    /// Of request bodies that come message by message.
+    hash_in: Option<Box<Xxh3>>,
+    /// Messages of the provider's, on a socket.
+    messages: u64,
     /// What has come of the response and not left for the writer, and where in the body it begins.
     part: Vec<u8>,
     part_at: u64,
@@ -72,6 +78,8 @@ impl Account {
             began: clock::now(),
             route: None,
             meter: None,
+            hash_in: None,
+            messages: 0,
             part: Vec::new(),
             part_at: 0,
             hash_out: None,
@@ -319,9 +327,12 @@ impl Account {
             self.record.request_headers = request.head.fields;
             self.record.request_headers.redact(heads::is_secret);
         }
-        let events = self.meter.as_ref().map_or(0, |meter| meter.events());
+        let events = self.meter.as_ref().map_or(self.messages, |meter| meter.events());
         if let Some(meter) = self.meter.take() {
             self.record.reading = meter.finish();
+        }
+        if let Some(hash) = self.hash_in.take() {
+            self.record.request_hash = hexadecimal(hash.digest());
         }
         if self.record.bytes.response_sent > 0 {
             self.record.response_hash = self.response_hash().map(hexadecimal).unwrap_or_default();
@@ -381,7 +392,8 @@ impl Account {
         ] {
             stats.add(count, tokens.unwrap_or(0));
         }
-        if record.outcome == Outcome::Ok && usage.is_unknown() {
+        let generates = self.route.as_ref().is_none_or(|route| route.endpoint != Endpoint::Socket);
+        if record.outcome == Outcome::Ok && usage.is_unknown() && generates {
             stats.add(Count::UsageUnknown, 1);
         }
         if record.reading.not_metered.is_some() {

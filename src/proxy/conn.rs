@@ -163,6 +163,11 @@ impl Conn {
         if self.ended { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Whether the core drains; if not, this connection is woken when it does.
+    pub(super) fn poll_draining(&self, core: &Core, cx: &Context<'_>) -> bool {
+        core.poll_draining(self.number, cx)
+    }
+
     /// Send all of `bytes`, waiting for the client where it is slow.
     pub(super) async fn send(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Fault> {
         let mut left = bytes;

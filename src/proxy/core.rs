@@ -74,6 +74,8 @@ pub struct Setup {
     pub inboxes: Vec<mpsc::Sender<Handed>>,
     /// Set once: finish what runs, accept nothing more.
     pub drain: Arc<AtomicBool>,
+    /// How long it may finish what runs once it drains.
+    pub drain_timeout: Duration,
     /// Tests only: a request for this path panics inside the exchange.
     pub panic_path: Option<String>,
 }
@@ -95,6 +97,7 @@ pub struct Core {
     pub(super) held: Rc<Cell<usize>>,
     pub(super) panic_path: Option<String>,
     pub(super) till: RefCell<Till>,
+    pub(super) drain_timeout: Duration,
     boot: u32,
     count: Cell<u64>,
     all: Stats,
@@ -188,6 +191,7 @@ impl Core {
             held: Rc::new(Cell::new(HELD_BYTES_MAX)),
             panic_path: setup.panic_path,
             till: RefCell::new(Till::over(setup.budgets)),
+            drain_timeout: setup.drain_timeout,
             boot: setup.boot,
             count: Cell::new(0),
             all: setup.stats,

@@ -26,10 +26,11 @@ use super::core::Core;
 use super::fault::{Fault, Kind, Retry};
 use super::relay::{Broken, Relay};
 use super::request::{Body, Sending};
-use super::{budget, page, reply, upstream};
+use super::{budget, page, reply, socket, upstream};
 use crate::base::clock;
 use crate::base::stats::Count;
 use crate::llm::ask::{Ask, AskReader};
+use crate::llm::dialect::Endpoint;
 use crate::llm::dialect::paths::{self, Route};
 use crate::policy::decide::{Denial, Hop, Plan, Verdict, Wants};
 use crate::policy::identity::peer::is_front_field;
@@ -72,6 +73,9 @@ async fn story(
 ) -> Result<After, Fault> {
     let route = admit(conn, core, request)?;
     account.routed(&route);
+    if route.endpoint == Endpoint::Socket {
+        return Box::pin(socket::serve(core, conn, request, &route, account)).await;
+    }
     let mut body = Body::begin(core, conn, request)?;
     if request.expects_continue && !body.is_done() {
         conn.send(b"HTTP/1.1 100 Continue\r\n\r\n", core.limits().body_idle).await?;
@@ -103,15 +107,15 @@ fn admit(conn: &Conn, core: &Core, request: &Request) -> Result<Route, Fault> {
         panic!("a panic injected by a test");
     }
     check_host(conn, core, request)?;
-    if request.wants_upgrade {
+    let (method, path) = (request.head.method.as_str(), request.head.path());
+    let route = paths::endpoint(method, path);
+    if request.wants_upgrade && route.as_ref().is_none_or(|route| route.endpoint != Endpoint::Socket) {
         return Err(Fault::new(Kind::Upgrade));
     }
     if conn.principal.is_none() {
         return Err(Denial::NoIdentity.into());
     }
-    let (method, path) = (request.head.method.as_str(), request.head.path());
-    paths::endpoint(method, path)
-        .ok_or_else(|| Fault::new(if known_otherwise(path) { Kind::Method } else { Kind::UnknownPath }))
+    route.ok_or_else(|| Fault::new(if known_otherwise(path) { Kind::Method } else { Kind::UnknownPath }))
 }
 
 /// Who the request says it is for, and where it says it comes from: a page in a browser may not speak through us.
@@ -340,7 +344,9 @@ async fn end_badly(
 }
 
 /// A panic ends the exchange, not the core: the runtime would lose its thread to it.
-async fn survive(mut work: Pin<&mut impl Future<Output = Result<After, Fault>>>) -> Result<After, Fault> {
+pub(super) async fn survive<T>(
+    mut work: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+) -> Result<T, Fault> {
     std::future::poll_fn(|cx| {
         // What the exchange touched is either dropped with it or made of plain counters.
         match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {

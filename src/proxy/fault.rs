@@ -6,6 +6,7 @@ use crate::llm::ask::AskFault;
 use crate::policy::decide::Denial;
 use crate::policy::quota::Exceeded;
 use crate::wire::h1::{FramingFault, HeadFault};
+use crate::wire::ws::WsFault;
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,14 @@ pub enum Kind {
     Front,
     /// The connection asks to leave HTTP/1.1.
     Upgrade,
+    /// The endpoint is a WebSocket and the request asks for none, or for another version.
+    WantsSocket,
+    /// The opening handshake of a WebSocket breaks its rules. The text says which.
+    Opening(&'static str),
+    /// Frames from the client that cannot be read.
+    Frames(WsFault),
+    /// A message that cannot be read, on a socket.
+    Message(AskFault),
     /// No such endpoint.
     UnknownPath,
     /// The endpoint exists under another method.
@@ -69,6 +78,8 @@ pub enum Kind {
     Exceeded(Box<Exceeded>),
     /// A budget of this core is used up.
     Busy,
+    /// The gateway finishes and takes nothing new; what runs was cut at the time limit.
+    Draining,
     /// The provider's name has no address.
     Resolve,
     /// No connection to the provider.
@@ -139,9 +150,10 @@ impl Fault {
             }
             Kind::BodyTooLarge(_) | Kind::WrongHost | Kind::Origin | Kind::Front => Side::Rule,
             Kind::Denied(_) | Kind::Exceeded(_) => Side::Rule,
+            Kind::WantsSocket | Kind::Opening(_) | Kind::Frames(_) | Kind::Message(_) => Side::Client,
             Kind::Resolve | Kind::Connect | Kind::Tls | Kind::NoAnswer | Kind::BadAnswer => Side::Provider,
             Kind::FirstByteTimeout | Kind::IdleTimeout | Kind::Truncated => Side::Provider,
-            Kind::Busy | Kind::Panic => Side::Gateway,
+            Kind::Busy | Kind::Draining | Kind::Panic => Side::Gateway,
         }
     }
 
@@ -168,6 +180,11 @@ impl Fault {
             Kind::Origin => "cross_origin",
             Kind::Front => "forwarded_fields",
             Kind::Upgrade => "upgrade_refused",
+            Kind::WantsSocket => "websocket_required",
+            Kind::Opening(_) => "malformed_handshake",
+            Kind::Frames(WsFault::TooLong) => "message_too_large",
+            Kind::Frames(_) => "malformed_frames",
+            Kind::Message(_) => "unreadable_message",
             Kind::UnknownPath => "unknown_path",
             Kind::Method => "method_not_allowed",
             Kind::Body(_) | Kind::Coding => "unreadable_body",
@@ -177,6 +194,7 @@ impl Fault {
             Kind::Denied(Denial::NoProvider) => "no_provider",
             Kind::Exceeded(_) => "quota_exceeded",
             Kind::Busy => "gateway_busy",
+            Kind::Draining => "gateway_draining",
             Kind::Resolve => "upstream_resolve",
             Kind::Connect => "upstream_connect",
             Kind::Tls => "upstream_tls",
@@ -214,6 +232,10 @@ impl fmt::Display for Fault {
             Kind::Upgrade => {
                 f.write_str("protocol upgrades are not supported on this endpoint; use plain HTTP")
             }
+            Kind::WantsSocket => f.write_str("this endpoint is a WebSocket (version 13)"),
+            Kind::Opening(rule) => write!(f, "malformed WebSocket handshake: {rule}"),
+            Kind::Frames(why) => write!(f, "the frames cannot be read: {}", why.reason()),
+            Kind::Message(why) => write!(f, "a message cannot be read: {why}"),
             Kind::UnknownPath => f.write_str("no such endpoint on this gateway"),
             Kind::Method => f.write_str("this endpoint takes another method"),
             Kind::Body(why) => write!(f, "the request body cannot be read: {why}"),
@@ -230,6 +252,7 @@ impl fmt::Display for Fault {
             ),
             Kind::Exceeded(why) => fmt::Display::fmt(why, f),
             Kind::Busy => f.write_str("the gateway is at its memory bound; try again shortly"),
+            Kind::Draining => f.write_str("the gateway is shutting down; connect again"),
             Kind::Resolve => f.write_str("the provider's name could not be resolved"),
             Kind::Connect => f.write_str("no connection to the provider"),
             Kind::Tls => f.write_str("no trusted connection to the provider (TLS)"),

@@ -173,7 +173,7 @@ pub(super) fn write_informational(out: &mut Vec<u8>, response: &Response) {
 
 /// Whether a field's value stays out of the record: credentials and cookies keep their name only.
 pub(super) fn is_secret(name: &[u8]) -> bool {
-    const SECRET: [&str; 8] = [
+    const SECRET: [&str; 9] = [
         "authorization",
         "x-api-key",
         "api-key",
@@ -182,6 +182,8 @@ pub(super) fn is_secret(name: &[u8]) -> bool {
         "cookie",
         "set-cookie",
         "x-amz-security-token",
+        // Browsers, which cannot set fields, put a key among these.
+        "sec-websocket-protocol",
     ];
     is_one_of(name, &SECRET)
 }

@@ -1,7 +1,8 @@
 //! Floor 4: the data plane, and the only place with client and upstream sockets.
 //!
 //! Start with [`exchange`]: one request from head to record. Around it: [`core`] is one event loop, [`conn`] one
-//! client connection, `upstream` the way to a provider, `relay` the only duplex loop, [`io`] the runtime's face.
+//! client connection, `upstream` the way to a provider, `relay` the duplex loop of HTTP and `socket` its second shape,
+//! [`io`] the runtime's face.
 
 mod account;
 mod budget;
@@ -18,6 +19,7 @@ mod readiness;
 mod relay;
 mod reply;
 mod request;
+mod socket;
 pub mod tls;
 mod transport;
 mod upstream;

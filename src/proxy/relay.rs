@@ -56,6 +56,14 @@ impl From<Fault> for Broken {
     }
 }
 
+/// What a provider made of a request to leave HTTP.
+pub(super) enum Switched {
+    /// It agreed: its connection, its head, and what came behind that.
+    Over(Box<(Lease, Response, Vec<u8>)>),
+    /// It answered, and the answer went to the client.
+    Answered(After),
+}
+
 /// One request and its response over one lease.
 pub(super) struct Relay<'a, 's> {
     pub(super) core: &'a Core,
@@ -74,6 +82,18 @@ impl Relay<'_, '_> {
         self.sending.account.first_byte(&response);
         self.capture_request();
         self.respond(response, rest).await.map_err(Broken::Fault)
+    }
+
+    /// As [`Relay::run`], for a request to leave HTTP: a provider that agrees hands its connection over, any other
+    /// answer is relayed.
+    pub(super) async fn switch(mut self, provider: &Provider, hop: &Hop) -> Result<Switched, Broken> {
+        self.upload(provider, Some(hop)).await?;
+        let (response, rest) = self.response_head().await?;
+        if response.head.status == 101 {
+            return Ok(Switched::Over(Box::new((self.lease, response, rest))));
+        }
+        self.sending.account.first_byte(&response);
+        self.respond(response, rest).await.map(Switched::Answered).map_err(Broken::Fault)
     }
 
     /// Send head and body; ends early when the provider answers early.
@@ -185,6 +205,7 @@ impl Relay<'_, '_> {
             let response =
                 parse_response(&bytes, &self.sending.request.head.method, &limits).map_err(bad_answer)?;
             match response.head.status {
+                101 if self.sending.request.wants_upgrade => return Ok((response, rest)),
                 101 => return Err(Fault::because(Kind::BadAnswer, "101 without being asked").into()),
                 100..=199 => self.pass_informational(&response).await?,
                 _ => return Ok((response, rest)),

@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
-use super::fault::{Fault, Kind};
+use super::fault::{Fault, Kind, Side};
 use crate::base::id::ExchangeId;
 use crate::llm::dialect::Dialect;
+use crate::llm::socket::Asked;
 use crate::policy::decide::Denial;
 use crate::wire::h1::{HeadFault, write_decimal, write_field};
+use crate::wire::ws::WsFault;
 
 /// Status for a fault.
 #[must_use]
@@ -21,12 +23,14 @@ pub(super) fn status(fault: &Fault) -> u16 {
         Kind::BodyTooLarge(_) => 413,
         Kind::WrongHost => 421,
         Kind::Origin | Kind::Front | Kind::Denied(Denial::NoRole) => 403,
-        Kind::Upgrade => 426,
+        Kind::Upgrade | Kind::WantsSocket => 426,
+        Kind::Frames(WsFault::TooLong) => 413,
+        Kind::Opening(_) | Kind::Frames(_) | Kind::Message(_) => 400,
         Kind::UnknownPath | Kind::Denied(Denial::NoModel | Denial::NoProvider) => 404,
         Kind::Method => 405,
         Kind::Denied(Denial::NoIdentity) => 401,
         Kind::Exceeded(_) => 429,
-        Kind::Busy => 503,
+        Kind::Busy | Kind::Draining => 503,
         Kind::Resolve | Kind::Connect | Kind::Tls | Kind::NoAnswer | Kind::BadAnswer | Kind::Truncated => 502,
         Kind::FirstByteTimeout | Kind::IdleTimeout => 504,
         // Nobody is there to read these; the number stands in the record only.
@@ -59,8 +63,13 @@ pub(super) fn response(
         write_field(&mut out, b"x-amzn-errortype", bedrock_type(status).as_bytes());
     }
     if status == 426 {
-        // RFC 9110 15.5.22: a 426 names the protocol to use, here the one already spoken.
-        write_field(&mut out, b"upgrade", b"HTTP/1.1");
+        // RFC 9110 15.5.22: a 426 names the protocol to use, mostly the one already spoken.
+        if matches!(fault.kind, Kind::WantsSocket) {
+            write_field(&mut out, b"upgrade", b"websocket");
+            write_field(&mut out, b"sec-websocket-version", b"13");
+        } else {
+            write_field(&mut out, b"upgrade", b"HTTP/1.1");
+        }
         write_field(&mut out, b"connection", if close { b"upgrade, close" } else { b"upgrade" });
     } else if close {
         write_field(&mut out, b"connection", b"close");
@@ -79,6 +88,41 @@ pub(super) fn response(
         out.extend_from_slice(body.as_bytes());
     }
     out
+}
+
+/// A refusal on a socket: the message of the client's dialect that says so. Live has none; there the socket is closed.
+#[must_use]
+pub(super) fn message(fault: &Fault, dialect: Dialect, id: ExchangeId, asked: &Asked) -> Option<String> {
+    let status = status(fault);
+    let mut error = body(fault, status, Some(dialect), id)["error"].take();
+    let said = match dialect {
+        Dialect::Live => return None,
+        Dialect::Realtime => {
+            error["event_id"] = json!(asked.event_id);
+            json!({ "type": "error", "event_id": format!("event_{id}"), "error": error })
+        }
+        _ => {
+            let headers = json!({ "x-weir-id": id });
+            let mut said = json!({ "type": "error", "status": status, "error": error, "headers": headers });
+            if !asked.lane.is_empty() {
+                said["stream_id"] = json!(asked.lane);
+            }
+            said
+        }
+    };
+    Some(said.to_string())
+}
+
+/// Status of the closing frame that ends a socket for a fault (RFC 6455 7.4.1).
+#[must_use]
+pub(super) fn close_code(fault: &Fault) -> u16 {
+    match &fault.kind {
+        Kind::Draining | Kind::ClientStalled => 1001,
+        Kind::Frames(WsFault::TooLong) | Kind::BodyTooLarge(_) => 1009,
+        Kind::Busy => 1013,
+        _ if fault.side() == Side::Provider || matches!(fault.kind, Kind::Panic) => 1011,
+        _ => 1008,
+    }
 }
 
 /// Error body in the dialect's own shape.
@@ -229,6 +273,16 @@ mod tests {
             assert!(head.contains(&format!("content-length: {}", body.len())));
             serde_json::from_str::<serde_json::Value>(&body).unwrap();
         }
+    }
+
+    #[test]
+    fn a_socket_that_is_asked_for_otherwise_is_answered_by_426_naming_it() {
+        let text = response(&Fault::new(Kind::WantsSocket), None, ExchangeId::default(), false, false);
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 426 ")
+                && text.contains("upgrade: websocket\r\nsec-websocket-version: 13\r\n")
+        );
     }
 
     #[test]

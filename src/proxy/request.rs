@@ -204,17 +204,17 @@ impl Sending<'_> {
 }
 
 /// A body's share of the core's budget for held bodies: past it, 503 with Retry-After.
-struct Held {
+pub(super) struct Held {
     budget: Rc<Cell<usize>>,
     mine: usize,
 }
 
 impl Held {
-    fn new(budget: Rc<Cell<usize>>) -> Self {
+    pub(super) fn new(budget: Rc<Cell<usize>>) -> Self {
         Self { budget, mine: 0 }
     }
 
-    fn grow_to(&mut self, bytes: usize) -> Result<(), Fault> {
+    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Fault> {
         let free = self.budget.get() + self.mine;
         let Some(left) = free.checked_sub(bytes) else { return Err(Fault::new(Kind::Busy)) };
         self.budget.set(left);

@@ -235,6 +235,9 @@ pub struct Record {
     pub capture: CaptureState,
     /// Core that served it.
     pub core: u16,
+    /// The upgrade whose WebSocket carried it. Bodies are its messages then, inflated, each with a line feed behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<ExchangeId>,
 }
 
 /// The small entry at admission: makes a crash visible, and is the live view until the close.

@@ -1,4 +1,4 @@
-//! Base64 decoded (RFC 4648 section 4): Bedrock wraps its events in it. Encoding is nobody's need here.
+//! Base64 (RFC 4648 section 4): Bedrock wraps its events in it, a WebSocket handshake its keys.
 
 /// The bytes that `text` stands for; `None` if it is not base64. Padding may be absent.
 #[must_use]
@@ -19,6 +19,22 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(out)
+}
+
+/// `bytes` as text, padded.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let three = [group[0], *group.get(1).unwrap_or(&0), *group.get(2).unwrap_or(&0)];
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
 }
 
 fn value(digit: u8) -> Option<u8> {
@@ -46,10 +62,11 @@ mod tests {
             ("Zm9vYg==", "foob"),
             ("Zm9vYmE=", "fooba"),
             ("Zm9vYmFy", "foobar"),
-            ("Zm9vYmE", "fooba"),
         ] {
             assert_eq!(decode(coded.as_bytes()).as_deref(), Some(plain.as_bytes()), "{coded}");
+            assert_eq!(encode(plain.as_bytes()), coded);
         }
+        assert_eq!(decode(b"Zm9vYmE").as_deref(), Some(&b"fooba"[..]));
         for broken in ["Z", "Zm9vY", "Zm 9v", "Z===", "Zm9v\n"] {
             assert_eq!(decode(broken.as_bytes()), None, "{broken}");
         }

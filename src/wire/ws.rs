@@ -159,6 +159,12 @@ impl Reader {
         self.message.is_none() && self.between_frames()
     }
 
+    /// Length on the wire of the control frame that was handed out last.
+    #[must_use]
+    pub fn control_bytes(&self) -> usize {
+        2 + if self.sender == Sender::Client { 4 } else { 0 } + self.control.length
+    }
+
     /// The next message that ends within `block`, read from `at` on; `at` then stands behind its last byte. `None` once
     /// all of the block has been taken. After a fault there are no further messages.
     pub fn next(&mut self, block: &[u8], at: &mut usize) -> Result<Option<Message<'_>>, WsFault> {

@@ -392,6 +392,23 @@ fn mcp_exchanges() {
     }
 }
 
+/// Name, what is expected, and the messages in order with whether the client sent them.
+pub(crate) type SocketRecording = (String, Value, Vec<(bool, String)>);
+
+/// Recorded sockets.
+pub(crate) fn socket_recordings() -> Vec<SocketRecording> {
+    let entries = folder().map(|folder| entries(&folder)).unwrap_or_default();
+    let of_sockets = entries.iter().filter(|entry| entry.text("protocol") == "realtime-ws");
+    let read = |entry: &Entry| {
+        let file = entry.file(".frames.jsonl", false).expect("frames");
+        let lines = file.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        let frames = lines.map(|line| serde_json::from_slice::<Value>(line).expect("a frame"));
+        let messages = frames.map(|frame| (frame["direction"] == "sent", frame["data"].to_string()));
+        (entry.label(), entry.expected().clone(), messages.collect())
+    };
+    of_sockets.map(read).collect()
+}
+
 /// The recorded responses of model APIs, for the suite that serves them through a running gateway.
 pub(crate) fn recordings() -> Vec<Entry> {
     let mut entries = folder().map(|folder| entries(&folder)).unwrap_or_default();

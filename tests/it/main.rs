@@ -11,6 +11,7 @@ mod policy;
 mod process;
 mod quota;
 mod reading;
+mod socket;
 mod through;
 mod tidy;
 mod tls;

@@ -152,6 +152,8 @@ const TABLE: &[Row] = &[
     post("/v1/responses/input_tokens", Dialect::Responses, Endpoint::CountTokens, Flag::OpenaiResponses),
     post("/v1/responses/compact", Dialect::Responses, Endpoint::Compact, Flag::OpenaiResponses),
     row("GET", "/v1/responses", Dialect::Responses, Endpoint::Socket, Flag::OpenaiResponses),
+    row("GET", "/responses", Dialect::Responses, Endpoint::Socket, Flag::OpenaiResponses),
+    row("GET", "/openai/v1/responses", Dialect::Responses, Endpoint::Socket, Flag::OpenaiResponses),
     row("GET", "/v1/responses/{}", Dialect::Responses, Endpoint::Retrieve, Flag::OpenaiResponses),
     post("/v1/responses/{}/cancel", Dialect::Responses, Endpoint::Retrieve, Flag::OpenaiResponses),
 
@@ -165,6 +167,8 @@ const TABLE: &[Row] = &[
     post("/v1/audio/speech", Dialect::Audio, Endpoint::Speech, Flag::OpenaiOther),
     post("/v1/moderations", Dialect::Moderations, Endpoint::Moderations, Flag::OpenaiOther),
     row("GET", "/v1/realtime", Dialect::Realtime, Endpoint::Socket, Flag::OpenaiRealtime),
+    row("GET", "/openai/v1/realtime", Dialect::Realtime, Endpoint::Socket, Flag::OpenaiRealtime),
+    row("GET", "/openai/realtime", Dialect::Realtime, Endpoint::Socket, Flag::OpenaiRealtime),
 
     post("/v1beta/models/{model}:generateContent", Dialect::Gemini, Endpoint::Generate, Flag::GeminiGenerateContent),
     post("/v1beta/models/{model}:streamGenerateContent", Dialect::Gemini, Endpoint::Generate, Flag::GeminiGenerateContent),
@@ -176,6 +180,7 @@ const TABLE: &[Row] = &[
     post("/v1/models/{model}:countTokens", Dialect::Gemini, Endpoint::CountTokens, Flag::GeminiGenerateContent),
     post("/v1beta/interactions", Dialect::Interactions, Endpoint::Generate, Flag::GeminiGenerateContent),
     row("GET", "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),
+    row("GET", "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),
 
     post(vertex!("v1", "publishers/google/models/{model}:generateContent"), Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
     post(vertex!("v1", "publishers/google/models/{model}:streamGenerateContent"), Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
@@ -257,7 +262,7 @@ fn is_plain(segment: &str) -> bool {
 }
 
 /// Percent-decoded once; `None` if it is not well-formed or hides control characters.
-fn decode(written: &str) -> Option<String> {
+pub(in crate::llm) fn decode(written: &str) -> Option<String> {
     let mut out = Vec::with_capacity(written.len());
     let mut bytes = written.bytes();
     while let Some(byte) = bytes.next() {

@@ -158,8 +158,7 @@ impl Socket {
         if self.dialect == Dialect::Live {
             ask.model = ask.model.map(|model| bare_model(&model).to_owned());
         }
-        let (lane, event_id, claims) = (String::new(), None, Fields::new());
-        Ok(Asked { ask, kind, lane, event_id, claims, model_span })
+        Ok(Asked { ask, kind, model_span, ..Asked::unknown() })
     }
 
     /// Live's messages have one member, whose name is their type, in either of the spellings that JSON has for a
@@ -201,12 +200,24 @@ impl Socket {
             messages: u32::try_from(turns().count()).unwrap_or(u32::MAX),
             ..Ask::default()
         };
-        let (lane, event_id, claims) = (String::new(), None, Fields::new());
-        Asked { ask, kind: Begun::Turn, lane, event_id, claims, model_span: None }
+        Asked { ask, kind: Begun::Turn, ..Asked::unknown() }
     }
 }
 
 impl Asked {
+    /// Nothing is known of what was asked.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Asked {
+            ask: Ask::default(),
+            kind: Begun::Response,
+            lane: String::new(),
+            event_id: None,
+            claims: Fields::new(),
+            model_span: None,
+        }
+    }
+
     /// The message with another name for its model: exactly that JSON string is replaced. `None` where the message
     /// names none.
     #[must_use]

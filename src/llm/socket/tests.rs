@@ -166,7 +166,10 @@ fn a_realtime_session_names_the_model_once() {
     let first = socket.begin(&session).unwrap();
     let told = |kind: &str, model: &str| format!(r#"{{"type":"{kind}","session":{{"model":"{model}"}}}}"#);
     assert_eq!(heard(&mut socket, &told("session.created", "gpt-realtime")).0, Of::Socket);
-    assert!(socket.from_provider(told("session.created", "gpt-other").as_bytes()).other_model);
+    assert!(!socket.from_provider(told("session.created", "gpt-realtime-dated").as_bytes()).model_told);
+    assert_eq!(socket.model(), Some("gpt-realtime"));
+    let mut unnamed = Socket::new(Dialect::Realtime, None);
+    assert!(unnamed.from_provider(told("session.created", "gpt-realtime").as_bytes()).model_told);
     let (of, reading) = heard(&mut socket, &told("session.updated", "gpt-realtime"));
     assert_eq!((of, reading.unwrap().model.as_deref()), (Of::Running(first), Some("gpt-realtime")));
     let second = begun(&mut socket, r#"{"type":"response.create","event_id":"e2"}"#);
@@ -236,4 +239,16 @@ fn exchanges_at_once_are_bounded() {
     let one_more = asked(&socket, CREATE);
     assert_eq!(socket.begin(&one_more), None);
     assert_eq!(heard(&mut socket, &event("other", "response.created", "r", 0)).0, Of::Socket);
+}
+
+#[test]
+fn a_model_in_the_address() {
+    let read = |query| model_in_query(query);
+    assert_eq!(read("model=gpt-realtime&x=1"), Ok(Some("gpt-realtime".into())));
+    assert_eq!(read("deployment=a%2Fb"), Ok(Some("a/b".into())));
+    assert_eq!(read("intent=transcription"), Ok(None));
+    let twice = Err(AskFault::DuplicateKey("model".into()));
+    assert_eq!(read("model=a&model=b"), twice);
+    assert_eq!(read("model=a&mode%6c=b"), twice);
+    assert_eq!(read("model="), Err(AskFault::ModelNotAString));
 }

@@ -1,0 +1,558 @@
+//! A WebSocket through the gateway: the handshake forwarded, then frames both ways as they came.
+//!
+//! This is a second shape of the relay, and no variant of the first. There one side speaks at a time, framing is HTTP's,
+//! and the response is all that follows the request; here both speak at once for an hour, exchanges begin and end within,
+//! and what the client says is held until it has been judged. Only the beginning is common, so the handshake goes
+//! through [`Relay`]: a provider that refuses is relayed like any other answer.
+//!
+//! ```text
+//!              held: approved │ awaiting its end                       judged message by message, then sent as it came
+//!   client ──▶ ▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓│░░░░░░░░ ──────────────────▶ provider    read only while nothing approved waits
+//!   client ◀────────────────────────────────────────────── provider    sent at once; read for the account after that
+//!              unsent ◀── what the client has not taken                 read only while nothing waits
+//!              ours   ◀── refusals: between two of its messages
+//!
+//!   Open ── a Close passes, either way ──▶ Closing ── its answer, or 5 s ──▶ ended
+//!     ├── client gone ──▶ provider closed        ├── unreadable: 1008      ├── drained: 1001, when nothing runs any more
+//!     └── provider gone ──▶ client closed: 1011  └── too long: 1009        └── idle: 1001 (1011 while something runs)
+//! ```
+//!
+//! Bounds: a client's message by the bound on request bodies and the core's budget for them; of the provider's, one block
+//! that the client has not taken; what is put together on the side by [`HELD_BYTES_MAX`]. A socket that waits holds no
+//! buffer, and of permessage-deflate the provider's window at most.
+
+mod exchanges;
+mod handshake;
+mod ways;
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::account::Account;
+use super::conn::{After, Conn};
+use super::core::{Core, SCRATCH_BYTES};
+use super::fault::{Fault, Kind, Retry};
+use super::relay::{Broken, Relay, Switched};
+use super::request::{Body, Sending};
+use super::transport::Transport;
+use super::upstream::Lease;
+use super::{exchange, reply, upstream};
+use crate::base::clock::{self, Moment};
+use crate::base::stats::Count;
+use crate::llm::ask::Ask;
+use crate::llm::dialect::paths::Route;
+use crate::llm::meter::HELD_BYTES_MAX;
+use crate::policy::decide::{Hop, Plan, Verdict, Wants};
+use crate::policy::snapshot::Provider;
+use crate::wire::h1::Response;
+use crate::wire::ws::{self, Message, WsFault};
+use exchanges::{Exchanges, Judged};
+use handshake::{Agreed, Offer};
+use ways::{Down, Up};
+
+/// Largest block taken for a client that has been slow.
+const SLOW_BLOCK_BYTES: usize = 16 * 1024;
+/// Between a closing frame and the end of its connection.
+const CLOSING: Duration = Duration::from_secs(5);
+/// A socket on which nothing runs is closed after this much silence; providers close theirs within the hour.
+const SILENT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Serve one upgrade, and the socket that comes of it.
+pub(super) async fn serve(
+    core: &Core,
+    conn: &mut Conn,
+    request: &crate::wire::h1::Request,
+    route: &Route,
+    account: &mut Account,
+) -> Result<After, Fault> {
+    let mut offer = Offer::read(request, route)?;
+    let plan = admitted(core, conn, route, &offer, account)?;
+    let (lease, response, rest, provider) = match open(core, conn, &mut offer, route, account, &plan).await? {
+        Opened::Over(opened) => *opened,
+        Opened::Answered(after) => return Ok(after),
+    };
+    let agreed = offer.agree(&response)?;
+    let mut head = Vec::with_capacity(512);
+    agreed.write_head(&mut head, &response, &account.id().letters());
+    conn.send(&head, core.limits().idle).await?;
+    account.switched(&response);
+    account.lasts(core);
+    let mut exchanges = Exchanges::new(route.dialect, provider, offer.model, offer.request.head.fields);
+    let pump = Pump::new(core, conn, lease.transport, account, &mut exchanges, &agreed);
+    // The accounts outlive a panic, so that each is closed.
+    let ended = exchange::survive(pin!(pump.run(&rest))).await;
+    let (after, fault) = match ended {
+        Ok(Ended { after, fault, of_upgrade }) => {
+            of_upgrade.inspect(|fault| account.failed(fault));
+            (Ok(after), fault)
+        }
+        Err(fault) => (Err(fault.clone()), fault),
+    };
+    exchanges.end(core, &fault);
+    after
+}
+
+/// Whether the caller may open it at all. What passes over it is judged message by message.
+fn admitted(
+    core: &Core,
+    conn: &Conn,
+    route: &Route,
+    offer: &Offer,
+    account: &mut Account,
+) -> Result<Arc<Plan>, Fault> {
+    let model = offer.model.as_deref();
+    account.asked(&offer.request, Ask { model: offer.model.clone(), ..Ask::default() });
+    match core.decide(conn.principal.as_ref(), Wants { dialect: route.dialect, model, others: &[] }) {
+        Verdict::Allow(plan) => {
+            account.admitted(core, &plan.providers[0].id);
+            Ok(plan)
+        }
+        Verdict::Deny(why) => Err(why.into()),
+    }
+}
+
+enum Opened {
+    Over(Box<(Lease, Response, Vec<u8>, Arc<Provider>)>),
+    Answered(After),
+}
+
+/// One provider after another, as long as no connection was made.
+async fn open(
+    core: &Core,
+    conn: &mut Conn,
+    offer: &mut Offer,
+    route: &Route,
+    account: &mut Account,
+    plan: &Plan,
+) -> Result<Opened, Fault> {
+    let mut last = Fault::new(Kind::Connect);
+    for (nth, (provider, hop)) in plan.providers.iter().zip(&plan.hops).enumerate() {
+        if nth > 0 {
+            core.stats.add(Count::UpstreamRetries, 1);
+        }
+        account.provider(&provider.id);
+        match attempt(core, conn, offer, route, account, provider, hop).await {
+            Ok(Switched::Answered(after)) => return Ok(Opened::Answered(after)),
+            Ok(Switched::Over(over)) => {
+                let (lease, response, rest) = *over;
+                return Ok(Opened::Over(Box::new((lease, response, rest, provider.clone()))));
+            }
+            Err(fault) => {
+                account.attempt_failed(&provider.id, &fault);
+                if fault.retry() == Retry::No || account.head_sent {
+                    return Err(fault);
+                }
+                last = fault;
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn attempt(
+    core: &Core,
+    conn: &mut Conn,
+    offer: &mut Offer,
+    route: &Route,
+    account: &mut Account,
+    provider: &Provider,
+    hop: &Hop,
+) -> Result<Switched, Fault> {
+    if let Some(name) = &hop.model {
+        offer.rename(name);
+        account.altered("model");
+    }
+    let since = clock::now();
+    // A new one: it leaves HTTP for good.
+    let limit = provider.connect.unwrap_or(core.limits().connect);
+    let lease = upstream::connect(core, &provider.origin, limit).await?;
+    account.connected(clock::now().since(since));
+    let mut hop = hop.clone();
+    hop.add_headers.extend(offer.added.iter().cloned());
+    let request = &offer.request;
+    let mut body = Body::begin(core, conn, request)?;
+    let mut sending = Sending { request, route, body: &mut body, reader: None, model_span: None, account };
+    let relay = Relay { core, conn, sending: &mut sending, lease, others_armed: false };
+    match relay.switch(provider, &hop).await {
+        Ok(switched) => Ok(switched),
+        Err(Broken::Fault(fault) | Broken::Stale(fault)) => Err(fault),
+    }
+}
+
+/// How a socket ended.
+struct Ended {
+    after: After,
+    /// For what was still under way.
+    fault: Fault,
+    /// For the upgrade's own record; a socket that was closed by its ends has none.
+    of_upgrade: Option<Fault>,
+}
+
+/// Why the pump stops.
+enum Stop {
+    /// One end closed and the other answered, or had its time to.
+    Closed,
+    /// We end it.
+    Ours(Fault),
+    ClientGone(String),
+    ProviderGone(String),
+}
+
+/// Who sent a closing frame first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Provider,
+}
+
+/// Both directions of one socket.
+struct Pump<'a> {
+    core: &'a Core,
+    conn: &'a mut Conn,
+    transport: Transport,
+    upgrade: &'a mut Account,
+    exchanges: &'a mut Exchanges,
+    up: Up,
+    down: Down,
+    /// Who closed first, and whether the other has answered.
+    closing: Option<Side>,
+    answered: bool,
+    /// Once the core drains: when what runs is cut.
+    drained_at: Option<Moment>,
+}
+
+enum Event {
+    FromClient,
+    FromProvider,
+    ClientTakes,
+    ProviderTakes,
+    Draining,
+    Late,
+}
+
+impl<'a> Pump<'a> {
+    fn new(
+        core: &'a Core,
+        conn: &'a mut Conn,
+        transport: Transport,
+        upgrade: &'a mut Account,
+        exchanges: &'a mut Exchanges,
+        agreed: &Agreed,
+    ) -> Self {
+        let bytes_max = usize::try_from(core.limits().body_bytes_max).unwrap_or(usize::MAX);
+        let up = Up::new(core, agreed.up, bytes_max);
+        let down = Down::new(agreed.down, HELD_BYTES_MAX);
+        let (closing, answered, drained_at) = (None, false, None);
+        Pump { core, conn, transport, upgrade, exchanges, up, down, closing, answered, drained_at }
+    }
+
+    async fn run(mut self, rest: &[u8]) -> Result<Ended, Fault> {
+        let stop = self.flow(rest).await;
+        Ok(self.finish(stop).await)
+    }
+
+    /// Until something stops it.
+    async fn flow(&mut self, rest: &[u8]) -> Stop {
+        // What came behind the heads.
+        let early = std::mem::take(&mut self.conn.ahead);
+        let mut moved = self.take_up(&early).and_then(|()| self.pass_down(rest));
+        loop {
+            let pushed = moved.and_then(|()| self.push());
+            if let Err(stop) = pushed {
+                return stop;
+            }
+            if self.answered && self.up.is_sent() && self.down.is_sent() {
+                return Stop::Closed;
+            }
+            self.conn.limit.set(self.patience());
+            moved = match self.wait().await {
+                Event::FromClient => self.read_client(),
+                Event::FromProvider => self.read_provider(),
+                Event::ClientTakes | Event::ProviderTakes => Ok(()),
+                Event::Draining => self.drain(),
+                Event::Late => Err(self.late()),
+            };
+        }
+    }
+
+    /// When silence has lasted too long.
+    fn patience(&self) -> Moment {
+        let limits = self.core.limits();
+        let longest = match (self.closing, self.exchanges.is_busy() || !self.down.is_sent()) {
+            (Some(_), _) => CLOSING,
+            (None, true) => limits.idle,
+            (None, false) => SILENT_MAX,
+        };
+        let at = clock::now().plus(longest);
+        self.drained_at.map_or(at, |cut| cut.min(at))
+    }
+
+    async fn wait(&mut self) -> Event {
+        poll_fn(|cx| {
+            if !self.down.is_sent() {
+                if self.conn.socket.poll_writable(cx).is_ready() {
+                    return Poll::Ready(Event::ClientTakes);
+                }
+            } else if self.transport.poll_readable(cx).is_ready() {
+                return Poll::Ready(Event::FromProvider);
+            }
+            if !self.up.is_sent() {
+                if self.transport.poll_writable(cx).is_ready() {
+                    return Poll::Ready(Event::ProviderTakes);
+                }
+            } else if self.down.takes_more() && self.conn.socket.poll_readable(cx).is_ready() {
+                return Poll::Ready(Event::FromClient);
+            }
+            if self.drained_at.is_none() && self.conn.poll_draining(self.core, cx) {
+                return Poll::Ready(Event::Draining);
+            }
+            self.conn.limit.poll(cx).map(|()| Event::Late)
+        })
+        .await
+    }
+
+    fn late(&self) -> Stop {
+        let drained = self.drained_at.is_some_and(|cut| clock::now() >= cut);
+        match self.closing {
+            Some(_) => Stop::Closed,
+            None if drained => {
+                Stop::Ours(Fault::because(Kind::Draining, "cut at the time limit of draining"))
+            }
+            None if !self.down.is_sent() => Stop::Ours(Fault::new(Kind::ClientStalled)),
+            None if self.exchanges.is_busy() => Stop::Ours(Fault::new(Kind::IdleTimeout)),
+            None => Stop::Ours(Fault::because(Kind::ClientStalled, "a socket on which nothing happened")),
+        }
+    }
+
+    /// Nothing new begins; the socket ends with what runs on it, or shortly before everything does.
+    fn drain(&mut self) -> Result<(), Stop> {
+        self.drained_at = Some(clock::now().plus(self.core.drain_timeout * 9 / 10));
+        self.idle_while_draining()
+    }
+
+    fn idle_while_draining(&self) -> Result<(), Stop> {
+        let over = self.drained_at.is_some() && self.closing.is_none() && !self.exchanges.is_busy();
+        if over { Err(Stop::Ours(Fault::new(Kind::Draining))) } else { Ok(()) }
+    }
+
+    fn read_client(&mut self) -> Result<(), Stop> {
+        let core = self.core;
+        let mut scratch = core.scratch();
+        match self.conn.socket.try_read(&mut scratch.block) {
+            Ok(0) => Err(Stop::ClientGone("closed without a closing frame".into())),
+            Ok(n) => self.take_up(&scratch.block[..n]),
+            Err(why) if why.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(why) => Err(Stop::ClientGone(why.to_string())),
+        }
+    }
+
+    /// Bytes of the client's: each message that is complete is judged, and what may go on is approved.
+    fn take_up(&mut self, block: &[u8]) -> Result<(), Stop> {
+        self.up.hold(block).map_err(Stop::Ours)?;
+        let mut at = 0;
+        loop {
+            // What stands in a message is borrowed from the reader, so that the rest is named field by field.
+            let (core, principal) = (self.core, self.conn.principal.as_ref());
+            let judged = match self.up.reader.next(block, &mut at) {
+                Ok(Some(Message::Text(text))) => self.exchanges.judge(core, principal, self.upgrade, text),
+                Ok(Some(Message::Binary(_) | Message::Over)) => Err(unreadable()),
+                Ok(Some(Message::Beat)) => {
+                    self.up.beat(block.len() - at);
+                    continue;
+                }
+                Ok(Some(Message::Close(_))) => {
+                    self.up.close(block.len() - at);
+                    self.closed_by(Side::Client);
+                    return Ok(());
+                }
+                Ok(None) => return Ok(()),
+                Err(why) => Err(Fault::new(Kind::Frames(why))),
+            };
+            match judged.map_err(Stop::Ours)? {
+                Judged::Passes => self.up.approve(block.len() - at),
+                Judged::Replaced(text) => self.up.replace(block.len() - at, &text),
+                Judged::Refused(said) => {
+                    self.up.refuse(block.len() - at);
+                    self.down.say(said.as_bytes());
+                }
+            }
+        }
+    }
+
+    fn read_provider(&mut self) -> Result<(), Stop> {
+        let core = self.core;
+        let block_bytes_max = if self.down.was_slow() { SLOW_BLOCK_BYTES } else { SCRATCH_BYTES };
+        let mut scratch = core.scratch();
+        match self.transport.try_read(&mut scratch.block[..block_bytes_max]) {
+            Ok(0) => Err(Stop::ProviderGone("closed without a closing frame".into())),
+            Ok(n) => self.pass_down(&scratch.block[..n]),
+            Err(why) if why.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(why) => Err(Stop::ProviderGone(why.to_string())),
+        }
+    }
+
+    /// Bytes of the provider's: sent first, then read. What the client does not take is read once it has.
+    fn pass_down(&mut self, block: &[u8]) -> Result<(), Stop> {
+        if block.is_empty() {
+            return Ok(());
+        }
+        if self.down.has_to_say() || !self.down.is_sent() {
+            // Ours goes in where the provider's message ends, so this block is read first.
+            let end = self.read_down(block, true)?;
+            self.down.interleave(block, end);
+            return Ok(());
+        }
+        let sent = match self.conn.socket.try_write(block) {
+            Ok(n) => n,
+            Err(why) if why.kind() == ErrorKind::WouldBlock => 0,
+            Err(why) => {
+                let _ = self.read_down(block, false);
+                return Err(Stop::ClientGone(why.to_string()));
+            }
+        };
+        if sent < block.len() {
+            self.down.keep(block, sent);
+            return Ok(());
+        }
+        self.read_down(block, true).map(drop)
+    }
+
+    /// Read what has passed. Where in the block the provider stood between two messages, if it did.
+    fn read_down(&mut self, block: &[u8], delivered: bool) -> Result<Option<usize>, Stop> {
+        let (mut at, mut between) = (0, None);
+        let (core, principal) = (self.core, self.conn.principal.as_ref());
+        loop {
+            let heard = match self.down.reader.next(block, &mut at) {
+                Ok(Some(Message::Text(text) | Message::Binary(text))) => {
+                    self.exchanges.heard(core, principal, self.upgrade, text, delivered)
+                }
+                Ok(Some(Message::Over | Message::Beat)) => Ok(()),
+                Ok(Some(Message::Close(_))) => {
+                    self.closed_by(Side::Provider);
+                    return Ok(between);
+                }
+                Ok(None) => break,
+                // Said once: the reader stays where it stumbled.
+                Err(why) => {
+                    self.exchanges.give_up(core, why.reason());
+                    return Ok(between);
+                }
+            };
+            heard.map_err(Stop::Ours)?;
+            if between.is_none() && self.down.reader.between_messages() {
+                between = Some(at);
+            }
+        }
+        self.idle_while_draining().map(|()| between)
+    }
+
+    fn closed_by(&mut self, side: Side) {
+        self.answered |= self.closing.is_some_and(|first| first != side);
+        self.closing = self.closing.or(Some(side));
+    }
+
+    /// Send what waits, in both directions, as far as it goes.
+    fn push(&mut self) -> Result<(), Stop> {
+        while !self.up.is_sent() {
+            match self.transport.try_write(self.up.sendable(), &[]) {
+                Ok(n) => self.up.advance(n),
+                Err(why) if why.kind() == ErrorKind::WouldBlock => break,
+                Err(why) => return Err(Stop::ProviderGone(why.to_string())),
+            }
+        }
+        while !self.down.is_sent() {
+            match self.conn.socket.try_write(self.down.sendable()) {
+                Ok(n) => {
+                    if let Some(unread) = self.down.advance(n) {
+                        self.read_down(&unread, true)?;
+                        self.down.say_now();
+                    }
+                }
+                Err(why) if why.kind() == ErrorKind::WouldBlock => break,
+                Err(why) => return Err(Stop::ClientGone(why.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tell both ends, and say what becomes of the client's connection.
+    async fn finish(mut self, stop: Stop) -> Ended {
+        match stop {
+            Stop::Closed => {
+                let fault = match self.closing {
+                    Some(Side::Client) => Fault::because(Kind::ClientGone, "the client closed the socket"),
+                    _ => Fault::because(Kind::Truncated, "the provider closed the socket"),
+                };
+                Ended { after: After::Linger, fault, of_upgrade: None }
+            }
+            Stop::ClientGone(why) => {
+                if let Some(unread) = self.down.take_unread() {
+                    let _ = self.read_down(&unread, false);
+                }
+                self.close_up(1001);
+                let fault = Fault::because(Kind::ClientGone, why);
+                let of_upgrade = self.closing.is_none().then(|| fault.clone());
+                Ended { after: After::Cut, fault, of_upgrade }
+            }
+            // Whoever has been told goodbye may leave without answering.
+            Stop::ProviderGone(_) if self.closing == Some(Side::Client) => {
+                let fault = Fault::because(Kind::ClientGone, "the client closed the socket");
+                Ended { after: After::Linger, fault, of_upgrade: None }
+            }
+            Stop::ProviderGone(why) => {
+                let fault = Fault::because(Kind::Truncated, why);
+                let after = self.close_down(&fault).await;
+                Ended { after, of_upgrade: Some(fault.clone()), fault }
+            }
+            Stop::Ours(fault) => {
+                self.close_up(1001);
+                let after = self.close_down(&fault).await;
+                let cut = match fault.kind {
+                    Kind::IdleTimeout | Kind::Draining | Kind::Panic => fault.clone(),
+                    _ => Fault::because(Kind::ClientGone, format!("the socket was closed: {fault}")),
+                };
+                let of_upgrade = (!matches!(fault.kind, Kind::Draining)).then_some(fault);
+                Ended { after, fault: cut, of_upgrade }
+            }
+        }
+    }
+
+    /// A closing frame to the provider, if it takes one at once; its connection ends either way.
+    fn close_up(&mut self, code: u16) {
+        if self.up.is_sent() {
+            let mut frame = Vec::new();
+            ws::write_close(&mut frame, Some(ways::mask()), code, "");
+            let _ = self.transport.try_write(&frame, &[]);
+        }
+    }
+
+    /// A closing frame to the client, behind what it has yet to take. Within a frame of the provider's there is no
+    /// place for one.
+    async fn close_down(&mut self, fault: &Fault) -> After {
+        let waiting = self.down.take_unsent();
+        if self.conn.send(&waiting, CLOSING).await.is_err() {
+            return After::Cut;
+        }
+        if let Some(unread) = self.down.take_unread() {
+            let _ = self.read_down(&unread, true);
+        }
+        if !self.down.reader.between_frames() {
+            return After::Cut;
+        }
+        let mut frame = Vec::new();
+        ws::write_close(&mut frame, None, reply::close_code(fault), &fault.to_string());
+        match self.conn.send(&frame, CLOSING).await {
+            Ok(()) => After::Linger,
+            Err(_) => After::Cut,
+        }
+    }
+}
+
+/// Neither binary messages nor, where messages are judged, ones over the bound.
+fn unreadable() -> Fault {
+    Fault::because(Kind::Frames(WsFault::Malformed), "a binary message")
+}
