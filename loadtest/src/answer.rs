@@ -1,17 +1,33 @@
 //! What the provider says to a request: a pure function of path, body and [`Knobs`], so that a client can rebuild it.
 //!
-//! Two dialects, Anthropic Messages and OpenAI Chat Completions, with every field the vendors' SDKs insist on. Events
-//! of a stream are written on demand from a few templates: a stream of a million events costs no memory.
+//! Each dialect is a file, with every field the vendors' SDKs insist on. Events of a stream are written on demand from a
+//! few templates: a stream of a million events costs no memory. Of Bedrock's model families only Claude is spoken in
+//! `invoke`. Images, audio, batches, files and Realtime are not served.
 
+mod api;
+mod asked;
 mod chat;
+mod completions;
+mod converse;
+mod embeddings;
+mod errors;
+mod events;
+mod gemini;
+mod invoke;
+mod lists;
 mod messages;
+mod moderations;
+mod ollama;
 mod prose;
+mod responses;
+mod token;
 
-use std::ops::Range;
-
-use crate::http::{hash, mix};
-use crate::json::{Value, quote};
+use crate::http::Head;
+use crate::json::Value;
 use crate::knobs::{Fault, Knobs};
+use api::{Api, Call, Dialect};
+use asked::Asked;
+pub use events::Events;
 
 /// One answer, ready to be put on the wire by a [`crate::plan::Plan`] or compared by an [`crate::Expect`].
 #[derive(Debug, Clone)]
@@ -20,6 +36,8 @@ pub struct Answer {
     pub headers: Vec<(String, String)>,
     pub body: Content,
     pub claim: Claim,
+    /// The body goes out gzipped, each write flushed.
+    pub gzip: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -29,7 +47,7 @@ pub enum Content {
 }
 
 /// What the answer says about itself on the wire. Token counts are the dialect's own: OpenAI's input includes the
-/// cached part, Anthropic's does not.
+/// cached part, Anthropic's does not; Gemini's output excludes what was thought.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Claim {
     pub dialect: &'static str,
@@ -40,6 +58,7 @@ pub struct Claim {
     pub tokens_cache_read: u64,
     pub tokens_cache_write: u64,
     pub tokens_out: u64,
+    pub tokens_reasoning: u64,
     /// False where the dialect sends no usage: Chat streams without `include_usage`, errors, other paths.
     pub usage_sent: bool,
     pub stop: &'static str,
@@ -54,346 +73,113 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
+impl Claim {
+    /// All of the input, cached or not, whatever the dialect counts beside it.
+    pub fn input_total(&self) -> u64 {
+        let beside = matches!(self.dialect, "messages" | "converse" | "invoke");
+        self.tokens_in + if beside { self.tokens_cache_read + self.tokens_cache_write } else { 0 }
+    }
+
+    /// All of the output, thoughts too.
+    pub fn output_total(&self) -> u64 {
+        self.tokens_out + if self.dialect == "gemini" { self.tokens_reasoning } else { 0 }
+    }
+}
+
 impl Answer {
+    /// The answer to a request as it arrived: its knobs, its encoding, and whether its credentials hold.
+    pub fn to(head: &Head, body: &[u8], knobs: &Knobs) -> Answer {
+        match errors::refusal(head, body) {
+            Some(refusal) if !knobs.blind => refusal,
+            _ => Answer::new(head.method(), head.target(), body, knobs),
+        }
+    }
+
     pub fn new(method: &str, target: &str, body: &[u8], knobs: &Knobs) -> Answer {
-        let path = target.split('?').next().unwrap_or("");
-        // A base path before the API's own is somebody's route to here.
-        let path = path.find("/v1/").map_or(path, |at| &path[at..]);
-        if let Some(Fault::Status(status)) = knobs.fault {
-            return error(status, path, body, knobs);
-        }
-        match (method, path) {
-            ("HEAD", _) => empty(),
-            ("GET", "/v1/models") => models(),
-            ("POST", "/v1/messages" | "/v1/chat/completions") => match Asked::read(path, body, knobs) {
-                Some(asked) if asked.chat => chat::answer(&asked, knobs),
-                Some(asked) => messages::answer(&asked, knobs),
-                None => error(400, path, body, knobs),
-            },
-            ("POST", "/v1/messages/count_tokens") => match Value::parse(body) {
-                Some(value) => json(200, format!("{{\"input_tokens\":{}}}", tokens(value.weight()))),
-                None => error(400, path, body, knobs),
-            },
-            _ => error(404, path, body, knobs),
-        }
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut answer = match (knobs.fault, Api::of(method, path, query)) {
+            (Some(Fault::Status(status)), _) => errors::error(status, path, body, knobs),
+            (_, None) if method == "HEAD" => empty(),
+            (_, None) => errors::error(404, path, body, knobs),
+            (_, Some(api)) => {
+                answer(&api, body, knobs).unwrap_or_else(|| errors::error(400, path, body, knobs))
+            }
+        };
+        answer.gzip = knobs.gzip;
+        answer
     }
 
     /// The text of the answer as a client would assemble it, without stamps' digits.
     pub fn text(&self) -> String {
         match &self.body {
-            Content::Events(events) => events.said.clone().unwrap_or_else(|| events.prose.all()),
-            Content::Whole(_) => self.claim_text().unwrap_or_default(),
-        }
-    }
-
-    fn claim_text(&self) -> Option<String> {
-        let Content::Whole(body) = &self.body else { return None };
-        let value = Value::parse(body)?;
-        let blocks = value.field("content").map(Value::items).unwrap_or_default();
-        let choice = value.field("choices").and_then(|c| c.items().first());
-        let said = choice.and_then(|c| c.path(&["message", "content"])).and_then(Value::text);
-        let text = blocks.iter().find_map(|b| b.field("text").and_then(Value::text));
-        text.or(said).map(str::to_owned)
-    }
-}
-
-/// The events of a stream: some before the text, the text by template, some after.
-#[derive(Debug, Clone)]
-pub struct Events {
-    opening: Vec<Vec<u8>>,
-    prose: prose::Prose,
-    prefix: Vec<u8>,
-    suffix: Vec<u8>,
-    closing: Vec<Vec<u8>>,
-    /// Set where the text is not prose (an answer held to a schema is in `opening`).
-    said: Option<String>,
-}
-
-impl Events {
-    pub fn count(&self) -> u64 {
-        (self.opening.len() + self.closing.len()) as u64 + self.prose.events
-    }
-
-    /// Whether event `i` is one of the paced text events.
-    pub fn is_text(&self, i: u64) -> bool {
-        i.checked_sub(self.opening.len() as u64).is_some_and(|i| i < self.prose.events)
-    }
-
-    /// Append event `i`; returns where in `out` its stamp stands, if it has one.
-    pub fn write(&self, i: u64, stamp_ns: u64, out: &mut Vec<u8>) -> Option<Range<usize>> {
-        let Some(text) = i.checked_sub(self.opening.len() as u64) else {
-            out.extend_from_slice(&self.opening[i as usize]);
-            return None;
-        };
-        let Some(after) = text.checked_sub(self.prose.events) else {
-            out.extend_from_slice(&self.prefix);
-            let stamp = self.prose.write(text, stamp_ns, out);
-            out.extend_from_slice(&self.suffix);
-            return stamp;
-        };
-        out.extend_from_slice(&self.closing[after as usize]);
-        None
-    }
-}
-
-/// What the request asks, as far as the answer depends on it.
-struct Asked {
-    chat: bool,
-    model: String,
-    stream: bool,
-    include_usage: bool,
-    seed: u64,
-    tools: Vec<ToolCall>,
-    /// The answer a schema in the request demands.
-    structured: Option<String>,
-    tokens_in: u64,
-    /// Of which stood already in an earlier turn.
-    tokens_seen: u64,
-    marks_cache: bool,
-}
-
-impl Asked {
-    fn read(path: &str, body: &[u8], knobs: &Knobs) -> Option<Asked> {
-        let chat = path.ends_with("completions");
-        if knobs.blind {
-            return Some(Asked::blind(chat, knobs));
-        }
-        let value = Value::parse(body)?;
-        let messages = value.field("messages").map(Value::items).unwrap_or_default();
-        let last = messages.last().map_or(0, Value::weight);
-        let total = tokens(value.weight());
-        let seed = knobs.seed.unwrap_or_else(|| hash(body));
-        Some(Asked {
-            chat,
-            model: value.field("model").and_then(Value::text).unwrap_or("synthetic").to_owned(),
-            stream: knobs.stream.unwrap_or_else(|| value.field("stream").is_some_and(Value::truth)),
-            include_usage: value.path(&["stream_options", "include_usage"]).is_some_and(Value::truth),
-            seed,
-            tools: calls(&value, messages.last(), chat, seed, knobs),
-            structured: schema_of(&value).map(|schema| example(schema, "", seed, 0)),
-            tokens_in: total,
-            tokens_seen: if messages.len() > 1 { total - tokens(last).min(total) } else { 0 },
-            marks_cache: value.mentions("cache_control"),
-        })
-    }
-
-    fn blind(chat: bool, knobs: &Knobs) -> Asked {
-        Asked {
-            chat,
-            model: "synthetic".to_owned(),
-            stream: knobs.stream.unwrap_or(true),
-            include_usage: true,
-            seed: knobs.seed.unwrap_or(0),
-            tools: Vec::new(),
-            structured: None,
-            tokens_in: BLIND_TOKENS_IN,
-            tokens_seen: 0,
-            marks_cache: false,
-        }
-    }
-
-    fn id(&self, prefix: &str) -> String {
-        format!("{prefix}{:016x}{:08x}", mix(self.seed ^ 1), mix(self.seed ^ 2) >> 32)
-    }
-}
-
-/// Claimed where the body was not looked into.
-const BLIND_TOKENS_IN: u64 = 1_000;
-
-/// About four bytes a token, never none.
-fn tokens(bytes: usize) -> u64 {
-    (bytes as u64 / 4).max(1)
-}
-
-/// The tool calls of the answer: one while declared tools have not been answered, none after a result.
-fn calls(request: &Value, last: Option<&Value>, chat: bool, seed: u64, knobs: &Knobs) -> Vec<ToolCall> {
-    let declared: Vec<Tool> =
-        request.field("tools").map(Value::items).unwrap_or_default().iter().filter_map(Tool::read).collect();
-    let refused = match request.field("tool_choice") {
-        Some(choice) => {
-            choice.text() == Some("none") || choice.field("type").and_then(Value::text) == Some("none")
-        }
-        None => false,
-    };
-    let answered = last.is_some_and(is_tool_result);
-    let count = knobs.tools.unwrap_or(u32::from(!declared.is_empty() && !refused && !answered));
-    (0..count).map(|n| call(&declared, chat, mix(seed ^ (u64::from(n) << 32)), n)).collect()
-}
-
-struct Tool<'a> {
-    name: &'a str,
-    schema: Option<&'a Value>,
-}
-
-impl Tool<'_> {
-    /// Server tools (no schema of their own) are not the client's to run.
-    fn read(tool: &Value) -> Option<Tool<'_>> {
-        let inner = tool.field("function").unwrap_or(tool);
-        let schema = inner.field("input_schema").or_else(|| inner.field("parameters"));
-        let function = tool.field("function").is_some();
-        let name = inner.field("name").and_then(Value::text)?;
-        (schema.is_some() || function).then_some(Tool { name, schema })
-    }
-}
-
-/// Where real agents are served, `Bash` is called with something harmless they are known to allow.
-fn call(declared: &[Tool], chat: bool, seed: u64, n: u32) -> ToolCall {
-    let prefix = if chat { "call_" } else { "toolu_" };
-    let id = format!("{prefix}{seed:016x}{:08x}", mix(seed) >> 32);
-    let bash = declared.iter().find(|t| t.name == "Bash");
-    if let (0, Some(_)) = (n, bash) {
-        let arguments = r#"{"command":"echo weir-tool-ok","description":"Say that the tool ran"}"#.to_owned();
-        return ToolCall { id, name: "Bash".to_owned(), arguments };
-    }
-    match declared.get(seed as usize % declared.len().max(1)) {
-        Some(tool) => {
-            let arguments = tool.schema.map_or("{}".to_owned(), |s| example(s, "", seed, 0));
-            ToolCall { id, name: tool.name.to_owned(), arguments }
-        }
-        None => {
-            let arguments = format!("{{\"city\":\"Paris\",\"days\":{}}}", seed % 9 + 1);
-            ToolCall { id, name: "get_weather".to_owned(), arguments }
+            Content::Events(events) => events.text(),
+            Content::Whole(body) => Value::parse(body).and_then(|value| said(&value)).unwrap_or_default(),
         }
     }
 }
 
-fn is_tool_result(message: &Value) -> bool {
-    let role = message.field("role").and_then(Value::text);
-    let blocks = message.field("content").map(Value::items).unwrap_or_default();
-    role == Some("tool")
-        || blocks.iter().any(|b| b.field("type").and_then(Value::text) == Some("tool_result"))
+/// `None` if the body is not what the endpoint takes.
+fn answer(api: &Api, body: &[u8], knobs: &Knobs) -> Option<Answer> {
+    match &api.call {
+        Call::Models => return Some(lists::models(api.dialect)),
+        Call::Retrieve(id) => return responses::retrieved(id, api, knobs),
+        Call::Token => return token::answer(body),
+        Call::Generate | Call::Count | Call::Compact => {}
+    }
+    let asked = Asked::read(api, body, knobs)?;
+    if api.call == Call::Count {
+        return Some(lists::count(&asked));
+    }
+    Some(match api.dialect {
+        Dialect::Messages => messages::answer(&asked, knobs),
+        Dialect::Chat => chat::answer(&asked, knobs),
+        Dialect::Completions => completions::answer(&asked, knobs),
+        Dialect::Responses if api.call == Call::Compact => responses::compacted(&asked),
+        Dialect::Responses => responses::answer(&asked, knobs),
+        Dialect::Gemini => gemini::answer(&asked, knobs),
+        Dialect::Converse => converse::answer(&asked, knobs),
+        Dialect::Invoke => invoke::answer(&asked, knobs),
+        Dialect::Ollama => ollama::answer(&asked, knobs),
+        Dialect::Embeddings | Dialect::OllamaEmbed | Dialect::GeminiEmbed => embeddings::answer(&asked),
+        Dialect::Moderations => moderations::answer(&asked),
+    })
 }
 
-/// The schema the answer's text must keep to, in the places the vendors put it.
-fn schema_of(request: &Value) -> Option<&Value> {
-    [
-        &["output_config", "format", "schema"][..],
-        &["output_format", "schema"],
-        &["response_format", "json_schema", "schema"],
-    ]
-    .iter()
-    .find_map(|path| request.path(path))
-}
-
-/// A value that a JSON Schema accepts in the common cases: required properties, enums, plain types.
-fn example(schema: &Value, name: &str, seed: u64, depth: usize) -> String {
-    if let Some(first) = schema.field("enum").and_then(|e| e.items().first()) {
-        return first.text().map_or_else(|| "null".to_owned(), quote);
+/// The text in a whole answer, wherever its dialect has it.
+fn said(value: &Value) -> Option<String> {
+    let first = |value: &Value, name: &str| value.field(name).and_then(|list| list.items().first().cloned());
+    let text_in =
+        |blocks: &Value| blocks.items().iter().find_map(|b| b.field("text")?.text().map(str::to_owned));
+    if let Some(choice) = first(value, "choices") {
+        return choice.path(&["message", "content"]).or(choice.field("text"))?.text().map(str::to_owned);
     }
-    if depth > 8 {
-        return "null".to_owned();
+    if let Some(candidate) = first(value, "candidates") {
+        return text_in(candidate.path(&["content", "parts"])?);
     }
-    let kind = schema.field("type");
-    let kind = kind.and_then(|k| k.text().or_else(|| k.items().first().and_then(Value::text)));
-    match kind.unwrap_or(if schema.field("properties").is_some() { "object" } else { "string" }) {
-        "object" => example_object(schema, seed, depth),
-        "array" => match schema.field("items") {
-            Some(item) => format!("[{}]", example(item, name, seed, depth + 1)),
-            None => "[]".to_owned(),
-        },
-        "integer" | "number" => (seed % 7 + 1).to_string(),
-        "boolean" => "false".to_owned(),
-        "null" => "null".to_owned(),
-        _ => quote(&example_text(name, seed)),
+    if let Some(output) = value.field("output").filter(|output| !output.items().is_empty()) {
+        return output.items().iter().find_map(|item| text_in(item.field("content")?));
     }
-}
-
-fn example_object(schema: &Value, seed: u64, depth: usize) -> String {
-    let Some(Value::Object(properties)) = schema.field("properties") else { return "{}".to_owned() };
-    let required = schema.field("required").map(Value::items).unwrap_or_default();
-    let wanted = |name: &str| required.is_empty() || required.iter().any(|r| r.text() == Some(name));
-    let fields: Vec<String> = properties
-        .iter()
-        .filter(|(name, _)| wanted(name))
-        .map(|(name, inner)| format!("{}:{}", quote(name), example(inner, name, mix(seed), depth + 1)))
-        .collect();
-    format!("{{{}}}", fields.join(","))
-}
-
-fn example_text(name: &str, seed: u64) -> String {
-    let name = name.to_ascii_lowercase();
-    match () {
-        () if name.contains("command") => "ls -la".to_owned(),
-        () if name.contains("path") || name.contains("file") => format!("src/part_{}.rs", seed % 40),
-        () if name.contains("url") => "https://example.com/".to_owned(),
-        () if name.contains("pattern") || name.contains("query") => format!("fn part_{}", seed % 40),
-        () => prose::line(seed, 24),
-    }
+    let blocks = value.field("content").or(value.path(&["output", "message", "content"]));
+    let plain = value.path(&["message", "content"]).or(value.field("response"));
+    blocks.and_then(text_in).or(plain.and_then(Value::text).map(str::to_owned))
 }
 
 fn json(status: u16, body: String) -> Answer {
-    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Answer { status, headers, body: Content::Whole(body.into_bytes()), claim: Claim::default() }
+    whole(status, "application/json", body.into_bytes(), Claim::default())
 }
 
 fn empty() -> Answer {
-    Answer { status: 200, headers: Vec::new(), body: Content::Whole(Vec::new()), claim: Claim::default() }
+    Answer { headers: Vec::new(), ..whole(200, "", Vec::new(), Claim::default()) }
 }
 
-/// One list that both vendors' SDKs can read.
-fn models() -> Answer {
-    let model = |id: &str| {
-        format!(
-            "{{\"id\":\"{id}\",\"type\":\"model\",\"object\":\"model\",\"display_name\":\"{id}\",\
-             \"created\":1750000000,\"created_at\":\"2025-06-15T15:06:40Z\",\"owned_by\":\"synthetic\"}}"
-        )
-    };
-    let list = format!("{},{}", model("synthetic-large"), model("synthetic-small"));
-    json(
-        200,
-        format!(
-            "{{\"object\":\"list\",\"data\":[{list}],\"has_more\":false,\"first_id\":\"synthetic-large\",\
-             \"last_id\":\"synthetic-small\"}}"
-        ),
-    )
+fn whole(status: u16, kind: &str, body: Vec<u8>, claim: Claim) -> Answer {
+    let headers = vec![("content-type".to_owned(), kind.to_owned())];
+    Answer { status, headers, body: Content::Whole(body), claim, gzip: false }
 }
 
-/// An error in the dialect of the path, with the headers vendors send along.
-fn error(status: u16, path: &str, body: &[u8], knobs: &Knobs) -> Answer {
-    let seed = knobs.seed.unwrap_or_else(|| if knobs.blind { 0 } else { hash(body) });
-    let request = format!("req_{:016x}", mix(seed));
-    let (kind, message) = error_words(status);
-    let text = if path.contains("chat") {
-        format!(
-            "{{\"error\":{{\"message\":\"{message}\",\"type\":\"{kind}\",\"param\":null,\"code\":\"{kind}\"}}}}"
-        )
-    } else {
-        format!(
-            "{{\"type\":\"error\",\"error\":{{\"type\":\"{kind}\",\"message\":\"{message}\"}},\
-             \"request_id\":\"{request}\"}}"
-        )
-    };
-    let mut answer = json(status, text);
-    answer.headers.push(("request-id".to_owned(), request));
-    if let Some(seconds) = knobs.retry_after.or((status == 429).then_some(1)) {
-        answer.headers.push(("retry-after".to_owned(), seconds.to_string()));
-    }
-    answer
-}
-
-fn error_words(status: u16) -> (&'static str, &'static str) {
-    match status {
-        400 => ("invalid_request_error", "The body is not what this endpoint takes"),
-        401 => ("authentication_error", "invalid x-api-key"),
-        404 => ("not_found_error", "Not found"),
-        429 => ("rate_limit_error", "This request would exceed your rate limit"),
-        529 => ("overloaded_error", "Overloaded"),
-        _ => ("api_error", "Internal server error"),
-    }
-}
-
-/// Cut JSON arguments into fragments as providers do: an empty one first, then uneven ones.
-fn fragments(arguments: &str, seed: u64) -> Vec<&str> {
-    let (mut parts, mut at) = (vec![""], 0);
-    while at < arguments.len() {
-        let mut end = (at + 4 + mix(seed ^ at as u64) as usize % 24).min(arguments.len());
-        while !arguments.is_char_boundary(end) {
-            end += 1;
-        }
-        parts.push(&arguments[at..end]);
-        at = end;
-    }
-    parts
+fn streamed(kind: &str, events: Events, claim: Claim) -> Answer {
+    let headers = vec![("content-type".to_owned(), kind.to_owned())];
+    Answer { status: 200, headers, body: Content::Events(events), claim, gzip: false }
 }
 
 #[cfg(test)]

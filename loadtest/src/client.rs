@@ -93,8 +93,8 @@ impl Request {
 
     /// The answer the synthetic provider gives to this request where the server's knobs are `server`.
     pub fn answer(&self, server: Knobs) -> Answer {
-        let own = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case("x-synthetic"));
-        let knobs = server.overridden(own.map(|(_, text)| text.as_str()));
+        let field = |name: &str| self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let knobs = server.of_request(|name| field(name).map(|(_, text)| text.as_str()));
         Answer::new(&self.method, &self.target, &self.body, &knobs)
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::answer::{Answer, Content};
+use crate::gzip::Unzip;
 
 /// Where what arrived differs from what was sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,21 +26,48 @@ pub struct Expect {
     at: usize,
     stamp: Option<Range<usize>>,
     stamp_ns: u64,
+    /// Where the bytes arrive gzipped.
+    unzip: Option<Unzip>,
 }
 
 impl Expect {
     pub fn new(answer: Arc<Answer>) -> Expect {
-        let mut expect =
-            Expect { answer, events: 0, bytes: 0, current: Vec::new(), at: 0, stamp: None, stamp_ns: 0 };
+        let mut expect = Expect {
+            unzip: answer.gzip.then(Unzip::default),
+            answer,
+            events: 0,
+            bytes: 0,
+            current: Vec::new(),
+            at: 0,
+            stamp: None,
+            stamp_ns: 0,
+        };
         expect.load();
         expect
     }
 
     /// Compare; `on_event` is called for each event completed, with its stamp if it has one.
     pub fn feed(&mut self, bytes: &[u8], mut on_event: impl FnMut(Option<u64>)) -> Result<(), Mismatch> {
+        let Some(mut unzip) = self.unzip.take() else { return self.compare(bytes, &mut on_event) };
+        let mut compared = Ok(());
+        let unpacked = unzip.feed(bytes, |part| {
+            if compared.is_ok() {
+                compared = self.compare(part, &mut on_event);
+            }
+        });
+        self.unzip = Some(unzip);
+        compared?;
+        unpacked.map_err(|why| Mismatch {
+            at: self.bytes,
+            expected: "a gzip member as it was packed".to_owned(),
+            received: why.to_owned(),
+        })
+    }
+
+    fn compare(&mut self, bytes: &[u8], on_event: &mut impl FnMut(Option<u64>)) -> Result<(), Mismatch> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            if self.complete() {
+            if self.events == self.count() {
                 return Err(self.mismatch(rest));
             }
             let stamped = self.stamp.clone().filter(|s| s.contains(&self.at));
@@ -70,6 +98,7 @@ impl Expect {
     /// Every byte of the body has been seen.
     pub fn complete(&self) -> bool {
         self.events == self.count()
+            && self.unzip.as_ref().is_none_or(|unzip| unzip.done() || self.events == 0)
     }
 
     pub fn events(&self) -> u64 {
@@ -94,7 +123,7 @@ impl Expect {
     fn load(&mut self) {
         self.current.clear();
         (self.at, self.stamp, self.stamp_ns) = (0, None, 0);
-        if self.complete() {
+        if self.events == self.count() {
             return;
         }
         match &self.answer.body {

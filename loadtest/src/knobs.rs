@@ -18,7 +18,7 @@ pub struct Knobs {
     pub first: Duration,
     /// `tools=N`: calls in the answer whatever the request holds; 0 for none.
     pub tools: Option<u32>,
-    /// `thinking=1`: a thinking block with a signature before the text (Messages only).
+    /// `thinking=1`: a thought before the text, with its signature or tokens, in dialects that have such.
     pub thinking: bool,
     /// `stream=0|1`: whatever the body says.
     pub stream: Option<bool>,
@@ -50,6 +50,8 @@ pub struct Knobs {
     pub slow_head: Duration,
     /// `manual=1`: text events go out only as the rig is told (a thread per connection holds them for ever).
     pub manual: bool,
+    /// `gzip=1`: answers go out gzipped, each event flushed, to clients that accept it.
+    pub gzip: bool,
     /// `keep=1`: the truth log keeps request bodies.
     pub keep: bool,
 }
@@ -132,6 +134,15 @@ impl Knobs {
         own.unwrap_or_else(|_| Knobs { fault: Some(Fault::Status(400)), ..self.clone() })
     }
 
+    /// As [`Knobs::overridden`], for a request that arrives with these fields.
+    pub fn of_request<'a>(&self, field: impl Fn(&str) -> Option<&'a str>) -> Knobs {
+        let mut knobs = self.overridden(field("x-synthetic"));
+        let codings = field("accept-encoding").unwrap_or("").split(',');
+        knobs.gzip &=
+            codings.map(|coding| coding.split(';').next().unwrap_or("").trim()).any(|c| c == "gzip");
+        knobs
+    }
+
     fn turn(&mut self, name: &str, value: &str) -> Result<(), String> {
         let count = || number(name, value);
         let size = || count().map(|n| n as usize);
@@ -159,6 +170,7 @@ impl Knobs {
             "head_ms" => self.head = ms()?,
             "slow_head_ms" => self.slow_head = ms()?,
             "manual" => self.manual = count()? > 0,
+            "gzip" => self.gzip = count()? > 0,
             "keep" => self.keep = count()? > 0,
             _ => return Err(format!("unknown knob {name:?}")),
         }

@@ -37,13 +37,17 @@ pub mod answer;
 pub mod canned;
 pub mod client;
 pub mod clock;
+pub mod digest;
 pub mod expect;
 pub mod fleet;
+pub mod frame;
+pub mod gzip;
 pub mod http;
 pub mod json;
 pub mod knobs;
 pub mod plan;
 pub mod provider;
+pub mod sigv4;
 pub mod truth;
 pub mod websocket;
 

@@ -1,11 +1,13 @@
 //! An [`Answer`] put on the wire step by step: what to write next, when, and how it ends. Sans-io, so that the
 //! thread-per-connection provider and the event loop of the binary serve the same bytes at the same times.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::answer::{Answer, Content};
 use crate::clock::stamp_ns;
+use crate::gzip::Zip;
 use crate::http::{chunk, reason};
 use crate::knobs::{Fault, Knobs};
 
@@ -56,6 +58,8 @@ pub struct Plan {
     zero: Option<Duration>,
     body_bytes: u64,
     scratch: Vec<u8>,
+    /// Where the answer goes out gzipped.
+    zip: Option<Zip>,
     /// Bytes still to be cut into writes, where `split` is on.
     pending: Vec<u8>,
     cut: usize,
@@ -73,6 +77,7 @@ impl Plan {
         let chunked = streams && !knobs.close && !close;
         let close = close || (knobs.close && !bodyless);
         let mut plan = Plan {
+            zip: answer.gzip.then(Zip::default),
             answer,
             knobs,
             stage: Stage::Early,
@@ -154,16 +159,23 @@ impl Plan {
             Stage::Head(piece) => self.head_piece(piece, elapsed, out),
             Stage::Body if self.head_only => self.over(Step::Done { close: self.close }),
             Stage::Body => match self.answer.clone().body {
-                Content::Whole(ref body) => self.whole(body, out),
+                Content::Whole(ref body) => {
+                    let body = zipped(self.zip.is_some(), body);
+                    self.whole(&body, out)
+                }
                 Content::Events(_) => self.events_due(elapsed, out),
             },
             Stage::Last => {
                 self.over(Step::Done { close: self.close });
-                if !self.chunked {
-                    return Step::Done { close: self.close };
+                if let Some(mut zip) = self.zip.take() {
+                    let mut end = Vec::new();
+                    zip.end(&mut end);
+                    self.frame(&end, out);
                 }
-                out.extend_from_slice(b"0\r\n\r\n");
-                Step::Write
+                if self.chunked {
+                    out.extend_from_slice(b"0\r\n\r\n");
+                }
+                if out.is_empty() { Step::Done { close: self.close } } else { Step::Write }
             }
             Stage::Over(step) => step,
         }
@@ -248,7 +260,7 @@ impl Plan {
         scratch.clear();
         let stop = self.gather(zero, elapsed, &mut scratch, out);
         if !self.knobs.apart && !scratch.is_empty() {
-            self.frame(&scratch, out);
+            self.put(&scratch, out);
         }
         self.scratch = scratch;
         match stop {
@@ -293,12 +305,10 @@ impl Plan {
                 }
                 self.released -= 1;
             }
-            let before = held.len();
             events.write(self.event, stamp_ns(), held);
-            self.body_bytes += (held.len() - before) as u64;
             self.event += 1;
             if self.knobs.apart {
-                self.frame(held, out);
+                self.put(held, out);
                 held.clear();
             }
             if held.len() + out.len() >= self.knobs.join {
@@ -315,7 +325,16 @@ impl Plan {
         }
     }
 
-    fn frame(&self, payload: &[u8], out: &mut Vec<u8>) {
+    /// Payload as it goes out: gzipped where that is wanted, and in chunks.
+    fn put(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        let Some(zip) = &mut self.zip else { return self.frame(payload, out) };
+        let mut packed = Vec::with_capacity(payload.len() + 32);
+        zip.part(payload, &mut packed);
+        self.frame(&packed, out);
+    }
+
+    fn frame(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.body_bytes += payload.len() as u64;
         if !self.chunked {
             out.extend_from_slice(payload);
             return;
@@ -331,13 +350,17 @@ impl Plan {
         for (name, value) in &self.answer.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
+        if self.zip.is_some() {
+            head.push_str("content-encoding: gzip\r\nvary: accept-encoding\r\n");
+        }
         head.push_str(&format!("server: synthetic\r\nx-synthetic-number: {number}\r\n"));
         if self.chunked {
             head.push_str("transfer-encoding: chunked\r\n");
         } else if let Content::Whole(body) = &self.answer.body
             && !self.knobs.close
         {
-            head.push_str(&format!("content-length: {}\r\n", body.len()));
+            let length = zipped(self.zip.is_some(), body).len();
+            head.push_str(&format!("content-length: {length}\r\n"));
         }
         if self.close {
             head.push_str("connection: close\r\n");
@@ -345,6 +368,16 @@ impl Plan {
         head.push_str("\r\n");
         head.into_bytes()
     }
+}
+
+fn zipped(wanted: bool, body: &[u8]) -> Cow<'_, [u8]> {
+    if !wanted || body.is_empty() {
+        return Cow::Borrowed(body);
+    }
+    let (mut zip, mut out) = (Zip::default(), Vec::with_capacity(body.len() + 64));
+    zip.part(body, &mut out);
+    zip.end(&mut out);
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

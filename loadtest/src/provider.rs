@@ -1,6 +1,6 @@
 //! The synthetic provider for tests and `demo`: a thread per connection, std only, stopped on drop.
 //!
-//! It never looks at credentials and never keeps a request it was not told to keep.
+//! It looks at no credentials but Bedrock's signatures and never keeps a request it was not told to keep.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -201,14 +201,14 @@ impl Connection<'_> {
             }
             let start = Instant::now();
             let number = lock(&self.shared.truth).begin();
-            let knobs = lock(&self.shared.knobs).overridden(head.header("x-synthetic"));
+            let knobs = lock(&self.shared.knobs).of_request(|name| head.header(name));
             let keep = knobs.keep;
             let (status, claim, outcome) = match self.canned(&head) {
                 Some(canned) => {
                     (canned.status(), Claim::default(), self.serve_canned(&canned, head.method() == "HEAD"))
                 }
                 None => {
-                    let answer = Arc::new(Answer::new(head.method(), head.target(), &body, &knobs));
+                    let answer = Arc::new(Answer::to(&head, &body, &knobs));
                     let plan =
                         Plan::new(answer.clone(), knobs, number, head.method() == "HEAD", head.closes());
                     (answer.status, answer.claim.clone(), self.serve_plan(plan, start))

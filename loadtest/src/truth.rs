@@ -59,6 +59,17 @@ impl Served {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
+    /// How the request was authorised, by the look of it: a signature that did not hold was answered 403.
+    pub fn credential(&self) -> &'static str {
+        match self.header("authorization").and_then(|value| value.split_once(' ')) {
+            Some(("AWS4-HMAC-SHA256", _)) => "sigv4",
+            Some(_) => "bearer",
+            None if self.header("x-api-key").is_some() => "x-api-key",
+            None if self.header("x-goog-api-key").is_some() => "x-goog-api-key",
+            None => "none",
+        }
+    }
+
     /// One line of NDJSON, without the line end.
     pub fn json(&self) -> String {
         let text = |name: &str| self.header(name).map_or("null".to_owned(), quote);
@@ -79,7 +90,8 @@ impl Served {
             "{{\"number\":{},\"connection\":{},\"synthetic_id\":{},\"weir_id\":{},\"method\":{},\"target\":{},\
              \"request_bytes\":{},\"request_hash\":\"{:016x}\",\"status\":{},\"dialect\":{},\"response_id\":{},\
              \"model\":{},\"stream\":{},\"usage_sent\":{},\"tokens_in\":{},\"tokens_cache_read\":{},\
-             \"tokens_cache_write\":{},\"tokens_out\":{},\"stop\":{},\"tools\":[{}],\"body_bytes\":{},\"events\":{},\
+             \"tokens_cache_write\":{},\"tokens_out\":{},\"tokens_reasoning\":{},\"input_total\":{},\
+             \"output_total\":{},\"credential\":\"{}\",\"stop\":{},\"tools\":[{}],\"body_bytes\":{},\"events\":{},\
              \"end\":{}}}",
             self.number,
             self.connection,
@@ -99,6 +111,10 @@ impl Served {
             claim.tokens_cache_read,
             claim.tokens_cache_write,
             claim.tokens_out,
+            claim.tokens_reasoning,
+            claim.input_total(),
+            claim.output_total(),
+            self.credential(),
             quote(claim.stop),
             tools.join(","),
             self.body_bytes,

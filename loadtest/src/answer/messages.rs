@@ -1,13 +1,11 @@
 //! Anthropic Messages: JSON and the event stream in the order vendors send it.
 
-use super::prose::Prose;
-use super::{Answer, Asked, Claim, Content, Events, fragments};
+use super::asked::fragments;
+use super::events::{Events, Framing, Spoken};
+use super::{Answer, Asked, Claim};
 use crate::http::mix;
-use crate::json::{escape, quote};
+use crate::json::quote;
 use crate::knobs::{Fault, Knobs};
-
-/// Haiku's share of a text event that is not text, about; only for sizing tokens.
-const WORD_BYTES: u64 = 4;
 
 pub(super) fn answer(asked: &Asked, knobs: &Knobs) -> Answer {
     let mut answer = if asked.stream { stream(asked, knobs) } else { whole(asked, knobs) };
@@ -17,25 +15,6 @@ pub(super) fn answer(asked: &Asked, knobs: &Knobs) -> Answer {
         ("anthropic-ratelimit-requests-remaining".to_owned(), "3999".to_owned()),
     ]);
     answer
-}
-
-fn claim(asked: &Asked, text_bytes: u64, stop: &'static str) -> Claim {
-    let new = asked.tokens_in - asked.tokens_seen;
-    let write = if asked.marks_cache { new.saturating_sub(4) } else { 0 };
-    let arguments: usize = asked.tools.iter().map(|t| t.arguments.len() + t.name.len()).sum();
-    Claim {
-        dialect: "messages",
-        id: asked.id("msg_"),
-        model: asked.model.clone(),
-        stream: asked.stream,
-        tokens_in: new - write,
-        tokens_cache_read: asked.tokens_seen,
-        tokens_cache_write: write,
-        tokens_out: text_bytes / WORD_BYTES + arguments as u64 / 3 + 8,
-        usage_sent: true,
-        stop,
-        tools: asked.tools.clone(),
-    }
 }
 
 fn stop(asked: &Asked) -> &'static str {
@@ -53,12 +32,9 @@ fn usage(claim: &Claim, tokens_out: u64) -> String {
     )
 }
 
-fn whole(asked: &Asked, knobs: &Knobs) -> Answer {
-    // Of `bytes`, the frame of an answer takes some; what is left is text.
-    let text_bytes = knobs.bytes.map_or(80 + asked.seed as usize % 400, |b| b.saturating_sub(420).max(1));
-    let prose = Prose { events: 1, text_bytes, seed: asked.seed, stamp: false };
-    let text = asked.structured.clone().unwrap_or_else(|| prose.all());
-    let claim = claim(asked, text.len() as u64, stop(asked));
+pub(super) fn whole(asked: &Asked, knobs: &Knobs) -> Answer {
+    let text = asked.text(knobs, 420);
+    let claim = asked.claim(text.len() as u64, stop(asked));
     let mut content = format!("{{\"type\":\"text\",\"text\":{}}}", quote(&text));
     for tool in &asked.tools {
         content.push_str(&format!(
@@ -76,11 +52,10 @@ fn whole(asked: &Asked, knobs: &Knobs) -> Answer {
         claim.stop,
         usage(&claim, claim.tokens_out)
     );
-    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Answer { status: 200, headers, body: Content::Whole(body.into_bytes()), claim }
+    super::whole(200, "application/json", body.into_bytes(), claim)
 }
 
-fn stream(asked: &Asked, knobs: &Knobs) -> Answer {
+pub(super) fn stream(asked: &Asked, knobs: &Knobs) -> Answer {
     let broken = matches!(knobs.fault, Some(Fault::Error(_)));
     let prefix = |index: usize| {
         format!(
@@ -92,45 +67,40 @@ fn stream(asked: &Asked, knobs: &Knobs) -> Answer {
     let prefix = prefix(text_index);
     // Padding with trailing spaces is what the vendor does against traffic analysis.
     let suffix = format!("\"}}{}}}\n\n", " ".repeat(mix(asked.seed) as usize % 8));
-    let frame = prefix.len() + suffix.len();
-    let text_bytes =
-        knobs.bytes.map_or(12 + mix(asked.seed ^ 3) as usize % 60, |b| b.saturating_sub(frame).max(1));
-    let events = match asked.structured {
-        Some(_) => 0,
-        None => knobs.events.unwrap_or(4 + mix(asked.seed ^ 4) % 36),
-    };
-    let prose = Prose { events, text_bytes, seed: asked.seed, stamp: knobs.stamp };
-    let said = asked.structured.as_ref().map_or(events * text_bytes as u64, |s| s.len() as u64);
-    let mut claim = claim(asked, said, if broken { "" } else { stop(asked) });
+    let spoken = Spoken::new(asked, knobs, prefix.len() + suffix.len(), false);
+    let mut claim = asked.claim(spoken.bytes, if broken { "" } else { stop(asked) });
     let start_out = 1 + asked.seed % 8;
     let mut events = Events {
-        opening: opening(asked, knobs, &claim, start_out, text_index),
-        prose,
+        opening: opening(asked, knobs, &claim, start_out, text_index, &spoken.pieces),
+        prose: spoken.prose,
         prefix: prefix.into_bytes(),
         suffix: suffix.into_bytes(),
+        numbered: None,
         closing: closing(asked, &claim, text_index),
-        said: asked.structured.clone(),
+        said: spoken.said,
+        framing: Framing::Plain,
+        skip: 0,
     };
-    if broken && let Some(Fault::Error(after)) = knobs.fault {
-        fail_after(&mut events, after);
+    if let Some(Fault::Error(after)) = knobs.fault {
+        let error =
+            "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}";
+        events.fail_after(after, event("error", error));
         claim.tokens_out = start_out;
         claim.tools.clear();
     }
-    let headers = vec![
-        ("content-type".to_owned(), "text/event-stream; charset=utf-8".to_owned()),
-        ("cache-control".to_owned(), "no-cache".to_owned()),
-    ];
-    Answer { status: 200, headers, body: Content::Events(events), claim }
+    let mut answer = super::streamed("text/event-stream; charset=utf-8", events, claim);
+    answer.headers.push(("cache-control".to_owned(), "no-cache".to_owned()));
+    answer
 }
 
-/// End the stream with an error event after (about) that many: the opening always goes out whole.
-fn fail_after(events: &mut Events, after: u64) {
-    events.prose.events = after.saturating_sub(events.opening.len() as u64).min(events.prose.events);
-    let error = "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}";
-    events.closing = vec![event("error", error)];
-}
-
-fn opening(asked: &Asked, knobs: &Knobs, claim: &Claim, start_out: u64, text_index: usize) -> Vec<Vec<u8>> {
+fn opening(
+    asked: &Asked,
+    knobs: &Knobs,
+    claim: &Claim,
+    start_out: u64,
+    text_index: usize,
+    pieces: &[String],
+) -> Vec<Vec<u8>> {
     let mut events = vec![event(
         "message_start",
         &format!(
@@ -146,13 +116,11 @@ fn opening(asked: &Asked, knobs: &Knobs, claim: &Claim, start_out: u64, text_ind
     }
     events.push(block_start(text_index, "{\"type\":\"text\",\"text\":\"\"}"));
     events.push(event("ping", "{\"type\": \"ping\"}"));
-    if let Some(text) = &asked.structured {
-        for part in fragments(text, asked.seed).into_iter().skip(1) {
-            let mut escaped = String::new();
-            escape(part, &mut escaped);
-            events.push(delta(text_index, &format!("{{\"type\":\"text_delta\",\"text\":\"{escaped}\"}}")));
-        }
-    }
+    events.extend(
+        pieces
+            .iter()
+            .map(|piece| delta(text_index, &format!("{{\"type\":\"text_delta\",\"text\":\"{piece}\"}}"))),
+    );
     events
 }
 

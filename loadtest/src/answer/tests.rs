@@ -12,7 +12,8 @@ fn data(answer: &Answer) -> Vec<Value> {
     let mut wire = Vec::new();
     (0..events.count()).for_each(|i| _ = events.write(i, 7, &mut wire));
     let text = String::from_utf8(wire).expect("UTF-8");
-    text.split("\n\n")
+    text.replace("\r\n", "\n")
+        .split("\n\n")
         .filter_map(|event| event.lines().find_map(|l| l.strip_prefix("data: ")))
         .filter(|data| *data != "[DONE]")
         .map(|data| Value::parse(data.as_bytes()).unwrap_or_else(|| panic!("not JSON: {data}")))
@@ -110,3 +111,5 @@ fn errors_speak_the_dialect() {
     assert!(answer.headers.contains(&("retry-after".to_owned(), "7".to_owned())));
     assert_eq!(ask("/v1/messages", "not json", "").status, 400);
 }
+
+mod dialects;

@@ -132,3 +132,24 @@ fn stopping_cuts_what_is_open() {
     assert!(matches!(reply.ended, Ended::Truncated | Ended::Reset), "{:?}", reply.ended);
     assert!(TcpStream::connect(addr).is_err());
 }
+
+#[test]
+fn gzipped_answers_are_compared_unpacked() {
+    let provider = Provider::start(Knobs::of("gzip=1,events=30,stamp=1"));
+    let mut client = Client::new(provider.addr);
+    let stream = br#"{"model":"m","stream":true,"messages":[]}"#;
+    for body in [&stream[..], br#"{"model":"m","messages":[]}"#] {
+        let request = Request::messages(body);
+        let plain = client.check(&request, provider.knobs()).expect("sent");
+        assert!(plain.perfect() && plain.reply.header("content-encoding").is_none());
+        let packed = client.check(&request.header("accept-encoding", "br, gzip;q=0.5"), provider.knobs());
+        let packed = packed.expect("sent");
+        assert!(packed.perfect(), "{packed:?}");
+        assert_eq!(packed.reply.header("content-encoding"), Some("gzip"));
+        assert_eq!(packed.events, plain.events);
+        let written = provider.wait(2, Duration::from_secs(5)).pop().map(|served| served.body_bytes);
+        assert_eq!(written, Some(packed.reply.body_bytes as u64));
+    }
+    let cut = Request::messages(stream).header("accept-encoding", "gzip").synthetic("fault=truncate@9");
+    assert!(!client.check(&cut, provider.knobs()).expect("sent").perfect());
+}

@@ -30,7 +30,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A synthetic provider: Anthropic Messages and OpenAI Chat Completions, thousands of paced streams on one core
+    /// A synthetic provider: the dialects of Anthropic, OpenAI, Google, AWS and Ollama, thousands of paced streams on one core
     #[command(after_help = PROVIDER_EXAMPLES)]
     Provider(ProviderArgs),
     /// The floor: a TCP relay on one thread, one recv and one send for each piece, nothing parsed
@@ -59,8 +59,13 @@ const PROVIDER_EXAMPLES: &str = "Examples:
     -d '{\"model\":\"m\",\"stream\":true,\"messages\":[]}'
 
 Knobs (also per request, in the header x-synthetic): seed, events, bytes, delay_ms, first_ms, tools, thinking, stream,
-blind, stamp, retry_after, join, apart, chunk, split, split_ms, close, interim, head_ms, slow_head_ms,
-fault=reset@N|stall@N|truncate@N|badchunk@N|error@N|close|garbage|429|500|529|...";
+blind, stamp, retry_after, join, apart, chunk, split, split_ms, close, interim, head_ms, slow_head_ms, gzip,
+fault=reset@N|stall@N|truncate@N|badchunk@N|error@N|close|garbage|429|500|529|...
+
+Paths: /v1/messages, /v1/chat/completions, /v1/responses (and by id, input_tokens, compact), /v1/completions,
+/v1/embeddings, /v1/moderations, /v1/models; …/models/M:generateContent and its kin, also under Vertex, where Claude is
+rawPredict; /model/M/converse and invoke with their streams, signed (AKIAIOSFODNN7EXAMPLE of AWS's documentation) or
+with a bearer key; /api/chat, /api/generate, /api/embed, /api/tags; a Google token endpoint at …/token";
 
 #[derive(Args)]
 struct ProviderArgs {

@@ -30,7 +30,7 @@ pub(crate) struct Server {
     pub(super) timers: Timers,
     block: Vec<u8>,
     spare: Vec<Vec<u8>>,
-    blind: HashMap<(String, String), Arc<Answer>>,
+    blind: HashMap<(String, String, bool), Arc<Answer>>,
     held: HashMap<u64, Token>,
     truth: Option<BufWriter<std::fs::File>>,
     /// Requests begun, ended; of these left by the peer; open connections.
@@ -290,7 +290,7 @@ impl Server {
         let Some((head, _, mut body)) = conn.request.take() else { return };
         self.begun += 1;
         let own = head.header("x-synthetic");
-        let knobs = self.knobs.overridden(own);
+        let knobs = self.knobs.of_request(|name| head.header(name));
         let answer = self.answer(&head, own.unwrap_or(""), &body, &knobs);
         let id = head.header("x-synthetic-id").and_then(|id| id.parse().ok());
         if let (true, Some(id)) = (knobs.manual, id) {
@@ -321,11 +321,11 @@ impl Server {
     }
 
     fn answer(&mut self, head: &Head, own: &str, body: &[u8], knobs: &Knobs) -> Arc<Answer> {
-        let fresh = || Arc::new(Answer::new(head.method(), head.target(), body, knobs));
+        let fresh = || Arc::new(Answer::to(head, body, knobs));
         if !knobs.blind || self.blind.len() >= BLIND_ANSWERS_MAX {
             return fresh();
         }
-        let key = (head.target().to_owned(), own.to_owned());
+        let key = (head.target().to_owned(), own.to_owned(), knobs.gzip);
         self.blind.entry(key).or_insert_with(fresh).clone()
     }
 
