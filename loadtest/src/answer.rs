@@ -69,8 +69,10 @@ pub struct Claim {
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    /// JSON, exactly as the fragments add up to.
+    /// JSON, exactly as the fragments add up to; of a custom tool plain text.
     pub arguments: String,
+    /// Responses: it takes a text instead of arguments.
+    pub custom: bool,
 }
 
 impl Claim {

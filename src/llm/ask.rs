@@ -382,6 +382,8 @@ struct Finds {
     /// Names of declared tools, and the models that some bring.
     tools: Vec<Range<usize>>,
     tool_models: Vec<Range<usize>>,
+    /// Lists of tools inside tools (namespaces) and inside items of the history (tools that join later).
+    tool_lists: Vec<Range<usize>>,
     tool: Tool,
     first_user: Option<Range<usize>>,
     last_user: Option<Range<usize>>,
@@ -394,6 +396,8 @@ struct Tool {
     key: ToolKey,
     named: bool,
     kind: Option<Range<usize>>,
+    /// It is a namespace: the tools are those in it.
+    holds: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -404,6 +408,8 @@ enum ToolKey {
     Model,
     /// `function`, `custom`: the name is one level down.
     Body,
+    /// `tools`: a namespace.
+    Tools,
     #[default]
     Other,
 }
@@ -423,6 +429,8 @@ enum MessageKey {
     Role,
     /// `content`, or `parts`.
     Content,
+    /// `tools` of an item that declares more of them (Responses: `additional_tools`, `tool_search_output`).
+    Tools,
     #[default]
     Other,
 }
@@ -460,6 +468,7 @@ impl Finds {
             message: Message::default(),
             tools: Vec::new(),
             tool_models: Vec::new(),
+            tool_lists: Vec::new(),
             tool: Tool::default(),
             first_user: None,
             last_user: None,
@@ -523,6 +532,7 @@ impl Finds {
                 }
             }
             MessageKey::Content if body[span.start] == b'"' => self.message.text = Some(span),
+            MessageKey::Tools => self.tool_lists.push(span),
             _ => {}
         }
     }
@@ -539,12 +549,15 @@ impl Finds {
 
 impl Finds {
     #[inline]
-    fn message_key(&mut self, key: &[u8], depth: u32) {
+    fn message_key(&mut self, written: &[u8], depth: u32) {
+        let key = if written.contains(&b'\\') { unescape(written) } else { None };
+        let key = key.as_ref().map_or(written, |key| key.as_bytes());
         match depth {
             MESSAGE_MEMBER => {
                 self.message.key = match key {
                     b"role" => MessageKey::Role,
                     b"content" | b"parts" => MessageKey::Content,
+                    b"tools" if self.dialect == Dialect::Responses => MessageKey::Tools,
                     _ => MessageKey::Other,
                 }
             }
@@ -572,6 +585,7 @@ impl Finds {
                     b"type" => ToolKey::Kind,
                     b"model" => ToolKey::Model,
                     b"function" | b"custom" => ToolKey::Body,
+                    b"tools" => ToolKey::Tools,
                     _ => ToolKey::Other,
                 }
             }
@@ -587,7 +601,9 @@ impl Finds {
         match (depth, self.tool.key) {
             (TOOL, _) => {
                 let tool = std::mem::take(&mut self.tool);
-                if !tool.named {
+                if tool.holds && tool.named {
+                    self.tools.pop();
+                } else if !tool.named && !tool.holds {
                     self.tools.extend(tool.kind);
                 }
             }
@@ -597,6 +613,10 @@ impl Finds {
             }
             (TOOL_MEMBER, ToolKey::Kind) => self.tool.kind = Some(span),
             (TOOL_MEMBER, ToolKey::Model) => self.tool_models.push(span),
+            (TOOL_MEMBER, ToolKey::Tools) => {
+                self.tool.holds = true;
+                self.tool_lists.push(span);
+            }
             _ => {}
         }
     }
@@ -604,7 +624,17 @@ impl Finds {
     fn tool_names(&self, body: &[u8]) -> Vec<String> {
         let plain = self.tools.iter().filter_map(|name| string_at(body, name));
         let groups = self.value(body, Top::ToolGroups);
-        plain.chain(groups.into_iter().flat_map(names_in_groups)).collect()
+        let grouped = groups.into_iter().flat_map(names_in_groups);
+        plain.chain(grouped).chain(self.listed_tools(body, names_of)).collect()
+    }
+
+    /// One member of every tool in the lists that lie deeper.
+    fn listed_tools(&self, body: &[u8], member: fn(Raw<'_>) -> Vec<String>) -> Vec<String> {
+        let mut found = Vec::new();
+        for span in &self.tool_lists {
+            in_list(Raw::cut_off(&body[span.clone()]), 0, member, &mut found);
+        }
+        found
     }
 
     fn max_tokens(&self, body: &[u8]) -> Option<u64> {
@@ -618,7 +648,9 @@ impl Finds {
     fn other_models(&self, body: &[u8]) -> Vec<String> {
         let listed =
             self.value(body, Top::Models).into_iter().flat_map(Raw::elements).filter_map(Raw::string);
-        listed.chain(self.tool_models.iter().filter_map(|model| string_at(body, model))).collect()
+        let of_tools = self.tool_models.iter().filter_map(|model| string_at(body, model));
+        let deeper = self.listed_tools(body, models_of);
+        listed.chain(of_tools).chain(deeper).collect()
     }
 }
 
@@ -718,134 +750,34 @@ fn names_in_groups(groups: Raw<'_>) -> Vec<String> {
     names
 }
 
+/// Namespaces within namespaces are looked into this deep.
+const NAMESPACES_MAX: u32 = 4;
+
+fn in_list(list: Raw<'_>, depth: u32, member: fn(Raw<'_>) -> Vec<String>, found: &mut Vec<String>) {
+    for tool in list.elements() {
+        match tool.at("tools").filter(|_| depth < NAMESPACES_MAX) {
+            Some(inner) => in_list(inner, depth + 1, member, found),
+            None => found.extend(member(tool)),
+        }
+    }
+}
+
+fn names_of(tool: Raw<'_>) -> Vec<String> {
+    let named = |holder: Raw<'_>| holder.at("name").and_then(Raw::string);
+    let inner = || ["function", "custom"].iter().find_map(|key| named(tool.at(key)?));
+    named(tool).or_else(inner).or_else(|| tool.at("type")?.string()).into_iter().collect()
+}
+
+/// In any spelling that somebody behind us might read.
+fn models_of(tool: Raw<'_>) -> Vec<String> {
+    let is_model = |key: &[u8]| unescape(key).is_some_and(|key| key.eq_ignore_ascii_case("model"));
+    let members = tool.members().filter(|(key, _)| is_model(key.written()));
+    members.filter_map(|(_, value)| value.string()).collect()
+}
+
 fn string_at(body: &[u8], span: &Range<usize>) -> Option<String> {
     Raw::cut_off(body.get(span.clone())?).string()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(dialect: Dialect, body: &str) -> Result<Ask, AskFault> {
-        let body = body.as_bytes();
-        let whole = AskReader::new(dialect).finish(body);
-        for step in [1, 63, 64, 65] {
-            let mut reader = AskReader::new(dialect);
-            let advanced =
-                (0..body.len()).step_by(step).try_for_each(|end| reader.advance(&body[..end]).map(drop));
-            assert_eq!(advanced.and_then(|()| reader.finish(body)), whole, "by {step}");
-        }
-        whole
-    }
-
-    const MESSAGES: &str = r#"{
-        "max_tokens": 32000, "stream": true,
-        "system": [{"type":"text","text":"x-anthropic-billing-header: cc_version=2.1"},
-                   {"type":"text","text":"You are Claude Code, ü"}],
-        "metadata": {"user_id": "{\"session_id\":\"s1\"}"},
-        "messages": [
-            {"role": "user", "content": "first"},
-            {"role": "assistant", "content": [{"type":"text","text":"no"}, {"type":"tool_use","input":{"text":"x"}}]},
-            {"content": [{"type":"text","text":"last \"one\""},
-                         {"type":"text","text":"<system-reminder>never mind</system-reminder>"}], "role": "user"},
-            {"role": "user", "content": [{"type":"tool_result","content":[{"type":"text","text":"deep"}]}]}
-        ],
-        "tools": [{"name":"Bash","input_schema":{"type":"object","properties":{"name":{"type":"string"}}}},
-                  {"type":"advisor_20260301","name":"advisor","model":"claude-opus-4-8"},
-                  {"type":"web_search_20250305"}],
-        "mod\u0065l": "claude-sonnet-5"
-    }"#;
-
-    #[test]
-    fn a_messages_body() {
-        let ask = read(Dialect::Messages, MESSAGES).unwrap();
-        assert_eq!(ask.model.as_deref(), Some("claude-sonnet-5"));
-        assert_eq!(ask.other_models, ["claude-opus-4-8"]);
-        assert_eq!(ask.tools, ["Bash", "advisor", "web_search_20250305"]);
-        assert_eq!(ask.user_message.as_deref(), Some("last \"one\""));
-        assert_eq!(ask.system_start.as_deref(), Some("You are Claude Code, ü"));
-        assert_eq!((ask.messages, ask.max_tokens, ask.stream), (4, Some(32000), true));
-        assert_eq!(ask.metadata_user_id.as_deref(), Some(r#"{"session_id":"s1"}"#));
-    }
-
-    #[test]
-    fn a_chat_body() {
-        let ask = read(
-            Dialect::Chat,
-            r#"{"model":"openai/gpt-5","models":["a/b","c/d"],"stream":true,"stream_options":{"include_usage":true},
-            "messages":[{"role":"developer","content":"Be brief."},{"role":"user","content":"hi"}],
-            "tools":[{"type":"function","function":{"name":"f"}},{"type":"custom","custom":{"name":"c"}}],
-            "functions":[{"name":"old"}],"max_completion_tokens":7,"prompt_cache_key":"k","user":"u"}"#,
-        )
-        .unwrap();
-        assert_eq!(ask.other_models, ["a/b", "c/d"]);
-        assert_eq!(ask.tools, ["f", "c", "old"]);
-        assert_eq!(ask.system_start.as_deref(), Some("Be brief."));
-        assert_eq!(ask.user_message.as_deref(), Some("hi"));
-        assert!(ask.include_usage && ask.stream);
-        assert_eq!((ask.messages, ask.max_tokens), (2, Some(7)));
-        assert_eq!((ask.prompt_cache_key.as_deref(), ask.user.as_deref()), (Some("k"), Some("u")));
-    }
-
-    #[test]
-    fn the_model_is_known_as_soon_as_it_has_passed() {
-        let body = format!(r#"{{"a":"{}","model":"m","b":"{}"}}"#, "x".repeat(500), "y".repeat(500));
-        let body = body.as_bytes();
-        let mut reader = AskReader::new(Dialect::Chat);
-        assert_eq!(reader.advance(&body[..500]), Ok(false));
-        assert_eq!(reader.model(body), None);
-        assert_eq!(reader.advance(&body[..640]), Ok(true));
-        assert_eq!(reader.model(body).as_deref(), Some("m"));
-    }
-
-    #[test]
-    fn bodies_that_could_be_read_in_two_ways_are_refused() {
-        let duplicate = |key: &str| Err(AskFault::DuplicateKey(key.into()));
-        for (body, fault) in [
-            (r#"{"model":"a","model":"b"}"#, duplicate("model")),
-            (r#"{"model":"a","m\u006fdel":"b"}"#, duplicate("model")),
-            (r#"{"model":"a","Model":"b"}"#, duplicate("model")),
-            (r#"{"model":"a","tools":[],"x":1,"tools":[]}"#, duplicate("tools")),
-            (r#"{"MODEL":"a"}"#, Err(AskFault::NoModel)),
-            (r#"{"messages":[{"model":"a"}]}"#, Err(AskFault::NoModel)),
-            (r#"{"model":1}"#, Err(AskFault::ModelNotAString)),
-            (r#"{"model":null}"#, Err(AskFault::ModelNotAString)),
-            (r#"{"model":""}"#, Err(AskFault::ModelNotAString)),
-            (r#"{"model":"\q"}"#, Err(AskFault::ModelNotAString)),
-            (r#"["model"]"#, Err(AskFault::NotAnObject)),
-            (r#""model""#, Err(AskFault::NotAnObject)),
-            (r#"{"model":"a"} {}"#, Err(AskFault::NotJson { at: 14 })),
-            (r#"{"model":"a""#, Err(AskFault::NotJson { at: 12 })),
-            ("", Err(AskFault::NotJson { at: 0 })),
-        ] {
-            assert_eq!(read(Dialect::Chat, body), fault, "{body}");
-        }
-        let deep = format!(r#"{{"model":"a","x":{}"#, "[".repeat(200));
-        assert_eq!(read(Dialect::Chat, &deep), Err(AskFault::TooDeep));
-        // Twice elsewhere is not ours to judge.
-        assert!(read(Dialect::Chat, r#"{"model":"a","x":1,"x":2,"y":{"model":1,"model":2}}"#).is_ok());
-    }
-
-    #[test]
-    fn text_that_is_not_utf8_is_left_alone_unless_it_is_read() {
-        let body =
-            b"{\"x\":\"\xff\",\"model\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}";
-        let ask = AskReader::new(Dialect::Chat).finish(body).unwrap();
-        assert_eq!((ask.messages, ask.user_message), (1, None));
-        let fault = AskReader::new(Dialect::Chat).finish(b"{\"model\":\"\xff\"}");
-        assert_eq!(fault, Err(AskFault::ModelNotAString));
-    }
-
-    #[test]
-    fn a_fingerprint_outlives_dates_and_later_messages() {
-        let of = |date: &str, tail: &str| {
-            let body = format!(
-                r#"{{"model":"m","messages":[{{"role":"system","content":"Today is {date}."}},
-                {{"role":"user","content":"fix it"}}{tail}]}}"#
-            );
-            read(Dialect::Chat, &body).unwrap().fingerprint
-        };
-        let later = r#",{"role":"user","content":"more"}"#;
-        assert_eq!(of("2026-11-20", ""), of("2026-11-21", later));
-    }
-}
+mod tests;

@@ -170,19 +170,30 @@ fn calls(request: &Value, last: Option<&Value>, dialect: Dialect, seed: u64, kno
 struct Tool<'a> {
     name: &'a str,
     schema: Option<&'a Value>,
+    /// Takes a text.
+    custom: bool,
 }
 
 /// The tools a client would run itself, wherever the dialects declare them.
 fn declared(request: &Value) -> Vec<Tool<'_>> {
     let tools = request.field("tools").or(request.path(&["toolConfig", "tools"]));
-    let tools = tools.map(Value::items).unwrap_or_default().iter();
-    tools
-        .flat_map(|tool| match tool.field("functionDeclarations").or(tool.field("function_declarations")) {
-            Some(list) => list.items().iter().collect(),
-            None => vec![tool],
-        })
-        .filter_map(Tool::read)
-        .collect()
+    // Codex declares its tools in an item of the input.
+    let later = request.field("input").map(Value::items).unwrap_or_default().iter();
+    let lists = tools.into_iter().chain(later.filter_map(|item| item.field("tools")));
+    let mut found = Vec::new();
+    lists.for_each(|list| leaves(list, &mut found));
+    found.into_iter().filter_map(Tool::read).collect()
+}
+
+/// Tools stand in lists, in groups of declarations, in namespaces.
+fn leaves<'a>(list: &'a Value, found: &mut Vec<&'a Value>) {
+    for tool in list.items() {
+        let inner = ["functionDeclarations", "function_declarations", "tools"];
+        match inner.iter().find_map(|name| tool.field(name)) {
+            Some(inner) => leaves(inner, found),
+            None => found.push(tool),
+        }
+    }
 }
 
 impl Tool<'_> {
@@ -193,13 +204,16 @@ impl Tool<'_> {
         let schema = schema.iter().find_map(|name| inner.field(name));
         let schema = schema.map(|schema| schema.field("json").unwrap_or(schema));
         let function = tool.field("function").is_some();
+        let custom = tool.field("type").and_then(Value::text) == Some("custom");
         let name = inner.field("name").and_then(Value::text)?;
-        (schema.is_some() || function).then_some(Tool { name, schema })
+        (schema.is_some() || function || custom).then_some(Tool { name, schema, custom })
     }
 }
 
 /// Shells of real agents are asked for something harmless that they can be told to allow.
-const SHELLS: [(&str, &str); 6] = [
+const SHELLS: [(&str, &str); 7] = [
+    // Codex's newest takes a program, which calls the shell.
+    ("exec", r#"text(await tools.exec_command({cmd: "echo weir-tool-ok"}));"#),
     ("Bash", r#"{"command":"echo weir-tool-ok","description":"Say that the tool ran"}"#),
     ("bash", r#"{"command":"echo weir-tool-ok","description":"Say that the tool ran"}"#),
     ("run_shell_command", r#"{"command":"echo weir-tool-ok","description":"Say that the tool ran"}"#),
@@ -210,18 +224,24 @@ const SHELLS: [(&str, &str); 6] = [
 
 fn call(declared: &[Tool], dialect: Dialect, seed: u64, n: u32) -> ToolCall {
     let id = format!("{}{seed:016x}{:08x}", dialect.prefixes().1, mix(seed) >> 32);
-    let shell = SHELLS.iter().find(|(name, _)| declared.iter().any(|tool| tool.name == *name));
+    // A text is what `exec` takes and no other shell does.
+    let fits = |tool: &Tool, name: &str| tool.name == name && tool.custom == (name == "exec");
+    let shell = SHELLS.iter().find(|(name, _)| declared.iter().any(|tool| fits(tool, name)));
     if let (0, Some((name, arguments))) = (n, shell) {
-        return ToolCall { id, name: (*name).to_owned(), arguments: (*arguments).to_owned() };
+        let (name, arguments) = ((*name).to_owned(), (*arguments).to_owned());
+        return ToolCall { id, custom: name == "exec", name, arguments };
     }
     match declared.get(seed as usize % declared.len().max(1)) {
         Some(tool) => {
-            let arguments = tool.schema.map_or("{}".to_owned(), |s| example(s, "", seed, 0));
-            ToolCall { id, name: tool.name.to_owned(), arguments }
+            let arguments = match tool.custom {
+                true => prose::line(seed, 40),
+                false => tool.schema.map_or("{}".to_owned(), |s| example(s, "", seed, 0)),
+            };
+            ToolCall { id, name: tool.name.to_owned(), arguments, custom: tool.custom }
         }
         None => {
             let arguments = format!("{{\"city\":\"Paris\",\"days\":{}}}", seed % 9 + 1);
-            ToolCall { id, name: "get_weather".to_owned(), arguments }
+            ToolCall { id, name: "get_weather".to_owned(), arguments, custom: false }
         }
     }
 }

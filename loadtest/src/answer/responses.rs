@@ -154,8 +154,10 @@ fn part(quoted: &str) -> String {
 }
 
 fn call(tool: &ToolCall, status: &str, arguments: &str) -> String {
+    let (kind, name) =
+        if tool.custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") };
     format!(
-        "{{\"id\":\"{}\",\"type\":\"function_call\",\"status\":\"{status}\",\"arguments\":{arguments},\
+        "{{\"id\":\"{}\",\"type\":\"{kind}\",\"status\":\"{status}\",\"{name}\":{arguments},\
          \"call_id\":\"{}\",\"name\":{}}}",
         item_of(tool),
         tool.id,
@@ -164,7 +166,7 @@ fn call(tool: &ToolCall, status: &str, arguments: &str) -> String {
 }
 
 fn item_of(tool: &ToolCall) -> String {
-    tool.id.replacen("call_", "fc_", 1)
+    tool.id.replacen("call_", if tool.custom { "ctc_" } else { "fc_" }, 1)
 }
 
 /// Events in the making: each has its number.
@@ -264,17 +266,20 @@ fn closing(asked: &Asked, knobs: &Knobs, claim: &Claim, place: &str, said: &str,
     }
     for (n, tool) in claim.tools.iter().enumerate() {
         let index = format!("\"output_index\":{}", first + n);
+        let (kind, name) = match tool.custom {
+            true => ("custom_tool_call_input", "input"),
+            false => ("function_call_arguments", "arguments"),
+        };
         let item = format!("\"item_id\":\"{}\",{index}", item_of(tool));
         script.push(
             "response.output_item.added",
             &format!("{index},\"item\":{}", call(tool, "in_progress", "\"\"")),
         );
         for part in fragments(&tool.arguments, asked.seed).into_iter().skip(1) {
-            script
-                .push("response.function_call_arguments.delta", &format!("{item},\"delta\":{}", quote(part)));
+            script.push(&format!("response.{kind}.delta"), &format!("{item},\"delta\":{}", quote(part)));
         }
         let arguments = quote(&tool.arguments);
-        script.push("response.function_call_arguments.done", &format!("{item},\"arguments\":{arguments}"));
+        script.push(&format!("response.{kind}.done"), &format!("{item},\"{name}\":{arguments}"));
         items.push(call(tool, "completed", &arguments));
         script.push("response.output_item.done", &format!("{index},\"item\":{}", items[items.len() - 1]));
     }

@@ -138,7 +138,7 @@ fn gzipped_answers_are_compared_unpacked() {
     let provider = Provider::start(Knobs::of("gzip=1,events=30,stamp=1"));
     let mut client = Client::new(provider.addr);
     let stream = br#"{"model":"m","stream":true,"messages":[]}"#;
-    for body in [&stream[..], br#"{"model":"m","messages":[]}"#] {
+    for (i, body) in [&stream[..], br#"{"model":"m","messages":[]}"#].into_iter().enumerate() {
         let request = Request::messages(body);
         let plain = client.check(&request, provider.knobs()).expect("sent");
         assert!(plain.perfect() && plain.reply.header("content-encoding").is_none());
@@ -147,7 +147,7 @@ fn gzipped_answers_are_compared_unpacked() {
         assert!(packed.perfect(), "{packed:?}");
         assert_eq!(packed.reply.header("content-encoding"), Some("gzip"));
         assert_eq!(packed.events, plain.events);
-        let written = provider.wait(2, Duration::from_secs(5)).pop().map(|served| served.body_bytes);
+        let written = provider.wait(2 * i + 2, LIMIT).pop().map(|served| served.body_bytes);
         assert_eq!(written, Some(packed.reply.body_bytes as u64));
     }
     let cut = Request::messages(stream).header("accept-encoding", "gzip").synthetic("fault=truncate@9");
