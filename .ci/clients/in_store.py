@@ -1,14 +1,17 @@
-"""What Claude Code did, as the store tells it: its session, and its tool call with the arguments.
+"""What the client suites did, as the store tells it: the provider's book against the gateway's, Claude Code's session.
 
-usage: in_store.py WEIR DATA LOG      LOG is what the suite printed, which names the session
+usage: in_store.py WEIR FOLDER LOG      FOLDER has truth.ndjson and data/; LOG is what the suites printed
 """
 
+import collections
 import json
 import re
 import subprocess
 import sys
 
-weir, data, log = sys.argv[1:]
+weir, folder, log = sys.argv[1:]
+data = f"{folder}/data"
+truth = [json.loads(line) for line in open(f"{folder}/truth.ndjson")]
 
 
 def ask(*arguments):
@@ -16,14 +19,58 @@ def ask(*arguments):
     return [json.loads(line) for line in text.stdout.splitlines()]
 
 
-def rows_of(session):
+def all_rows():
+    rows = ask("requests", "-n", "1000")
+    while len(more := ask("requests", "-n", "1000", "--before", str(rows[-1]["cursor"]))) > 0:
+        rows += more
+    return rows
+
+
+def differences(ours, theirs):
+    ours, theirs = collections.Counter(ours), collections.Counter(theirs)
+    return {"only recorded": list((ours - theirs).items())[:5], "only served": list((theirs - ours).items())[:5]}
+
+
+def check_one_record_for_each(rows):
+    """What the gateway answered by itself (lists of models, refusals) has no provider's entry."""
+    forwarded = [row for row in rows if row["provider"]]
+    assert len(forwarded) == len(truth), f"{len(forwarded)} forwarded, {len(truth)} served"
+
+
+def check_tokens(rows):
+    """Every count of every whole answer, in every dialect, is the provider's."""
+    whole = [served for served in truth if served["usage_sent"] and served["end"] == "complete"]
+    good = [row for row in rows if row["outcome"] == "ok" and row["output_tokens"] is not None]
+    theirs = [(s["dialect"], s["input_total"], s["output_total"]) for s in whole if s["output_total"] > 0]
+    ours = [(row["dialect"], row["input_tokens"], row["output_tokens"]) for row in good if row["output_tokens"] > 0]
+    assert collections.Counter(ours) == collections.Counter(theirs), differences(ours, theirs)
+    spoken = {row[0] for row in ours}
+    wanted = {"messages", "chat", "responses", "completions", "gemini", "converse", "invoke", "ollama"}
+    assert wanted <= spoken, f"nobody spoke {wanted - spoken}"
+
+
+def check_calls(rows):
+    """The names of every whole answer's tool calls."""
+    theirs = [tuple(t["name"] for t in s["tools"]) for s in truth if s["end"] == "complete" and s["tools"]]
+    ours = [tuple(row["tools"]) for row in rows if row["outcome"] == "ok" and row["tools"]]
+    assert collections.Counter(ours) == collections.Counter(theirs), differences(ours, theirs)
+
+
+def check_agents(rows):
+    seen = {row["agent"] for row in rows}
+    wanted = {"claude-code", "codex", "gemini-cli", "opencode", "anthropic-sdk", "openai-sdk", "google-genai", "boto3"}
+    assert wanted <= seen, f"not recognised: {wanted - seen}"
+
+
+def rows_of_claude():
+    (session,) = set(re.findall(r"^session ([0-9a-f-]{36})$", open(log).read(), re.M))
     rows = ask("requests", "--session", session, "-n", "100")
     assert rows, f"no exchange of session {session}"
     return rows
 
 
-def check_session(session):
-    rows = rows_of(session)
+def check_session_of_claude(_):
+    rows = rows_of_claude()
     assert {row["agent"] for row in rows} == {"claude-code"}, rows
     turns = [row for row in rows if row["turn"] and row["outcome"] == "ok"]
     # The call, its answer, and the second turn.
@@ -31,8 +78,8 @@ def check_session(session):
     assert all(row["input_tokens"] and row["output_tokens"] for row in turns), turns
 
 
-def check_tool_call(session):
-    ids = [row["id"] for row in rows_of(session) if "Bash" in row["tools"]]
+def check_tool_call_of_claude(_):
+    ids = [row["id"] for row in rows_of_claude() if "Bash" in row["tools"]]
     assert len(ids) == 1, f"calls of Bash: {ids}"
     (shown,) = ask("show", ids[0])
     (call,) = [call for call in shown["tool_uses"] if call["name"] == "Bash"]
@@ -52,15 +99,24 @@ def check_whole(_):
     subprocess.run([weir, "verify", data], check=True, capture_output=True)
 
 
-found = re.findall(r"^session ([0-9a-f-]{36})$", open(log).read(), re.M)
+rows = all_rows()
 failed = 0
-checks = [check_session, check_tool_call, check_sums, check_whole]
+checks = [
+    check_one_record_for_each,
+    check_tokens,
+    check_calls,
+    check_agents,
+    check_session_of_claude,
+    check_tool_call_of_claude,
+    check_sums,
+    check_whole,
+]
 for check in checks:
     try:
-        check(found[-1])
+        check(rows)
         print("pass ", check.__name__)
     except (AssertionError, IndexError, KeyError, ValueError, subprocess.CalledProcessError) as why:
         failed += 1
-        print("FAIL ", check.__name__, repr(why)[:2000], getattr(why, "stderr", ""))
+        print("FAIL ", check.__name__, repr(why)[:3000], getattr(why, "stderr", ""))
 print(f"{len(checks) - failed} passed, {failed} failed")
 sys.exit(1 if failed else 0)

@@ -4,6 +4,7 @@
 //! `weir demo` runs one against the embedded provider; the agents need nothing but a base URL.
 
 mod agent;
+mod speech;
 
 use std::collections::BTreeMap;
 use std::io;

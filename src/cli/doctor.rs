@@ -15,6 +15,7 @@ use super::Failure;
 use super::stage::{Folder, HELD, recorded, served, snapshot_before};
 use super::table::{count, write_json_line};
 use crate::base::clock::{self, Moment};
+use crate::llm::usage::Usage;
 use crate::record::store::{Filter, Reader};
 use crate::server::{Options, Server};
 
@@ -25,6 +26,45 @@ const LARGE_BYTES: usize = 2 << 20;
 
 const MESSAGES: &str = r#"{"model":"claude-sonnet-4-6","max_tokens":64,"stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
 const CHAT: &str = r#"{"model":"gpt-5.2","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hello"}]}"#;
+const RESPONSES: &str = r#"{"model":"gpt-5.2","stream":true,"input":"hello"}"#;
+const GEMINI: &str = r#"{"contents":[{"role":"user","parts":[{"text":"hello"}]}]}"#;
+const CONVERSE: &str = r#"{"messages":[{"role":"user","content":[{"text":"hello"}]}]}"#;
+const INVOKE: &str = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":64,"messages":[{"role":"user","content":"hello"}]}"#;
+const OLLAMA: &str = r#"{"model":"llama3.2","messages":[{"role":"user","content":"hello"}]}"#;
+
+/// A language as it is looked at: a request that streams, a field of its own that must pass, the credential that the
+/// gateway puts in.
+struct Spoken {
+    name: &'static str,
+    path: &'static str,
+    body: &'static str,
+    field: (&'static str, &'static str),
+    credential: &'static str,
+}
+
+#[rustfmt::skip] // A table reads as one.
+const SPOKEN: [Spoken; 7] = [
+    Spoken { name: "Messages, every byte", path: "/v1/messages?beta=true", body: MESSAGES,
+        field: ("anthropic-beta", "context-1m-2025-08-07,fine-grained-tool-streaming-2025-05-14"), credential: "x-api-key" },
+    Spoken { name: "Chat, every byte", path: "/v1/chat/completions", body: CHAT,
+        field: ("openai-organization", "org-doctor"), credential: "authorization" },
+    Spoken { name: "Responses, every byte", path: "/v1/responses", body: RESPONSES,
+        field: ("openai-beta", "responses=experimental"), credential: "authorization" },
+    Spoken { name: "Gemini, every byte", path: "/v1beta/models/gemini-3-pro:streamGenerateContent?alt=sse", body: GEMINI,
+        field: ("x-goog-api-client", "genai-js/1"), credential: "x-goog-api-key" },
+    Spoken { name: "Bedrock Converse, every byte", path: "/model/us.anthropic.claude-v1%3A0/converse-stream", body: CONVERSE,
+        field: ("x-amzn-bedrock-trace", "ENABLED"), credential: "authorization" },
+    Spoken { name: "Bedrock Invoke, every byte", path: "/model/us.anthropic.claude-v1%3A0/invoke-with-response-stream", body: INVOKE,
+        field: ("x-amzn-bedrock-accept", "application/json"), credential: "authorization" },
+    Spoken { name: "Ollama, every byte", path: "/api/chat", body: OLLAMA,
+        field: ("x-ollama-trace", "1"), credential: "" },
+];
+
+impl Spoken {
+    fn request(&self) -> Request {
+        Request::new("POST", self.path, self.body).header("content-type", "application/json")
+    }
+}
 
 /// A checklist: streaming, headers, tool arguments, counts.
 #[derive(Args, Clone, Debug)]
@@ -123,8 +163,9 @@ fn both_ends(list: &mut List, force_epoll: bool) -> Result<(), Failure> {
     let stage = Stage { addr: server.addresses[0], provider };
     list.note("the gateway starts", Ok(format!("driver {}", server.driver.name())));
     list.note("it says that it lives", stage.page("/healthz").and_then(|_| stage.page("/readyz")));
-    list.note("Messages, every byte", stage.bytes(&Request::messages(MESSAGES)));
-    list.note("Chat, every byte", stage.bytes(&Request::chat(CHAT)));
+    for spoken in &SPOKEN {
+        list.note(spoken.name, stage.bytes(&spoken.request()));
+    }
     list.note("streaming arrives unbuffered", stage.unbuffered());
     list.note("beta and unknown headers pass", stage.headers());
     list.note("the client's credential stays here", stage.credentials());
@@ -172,42 +213,63 @@ impl Stage {
         Ok(format!("{} bytes in {} events, {id}", count(checked.reply.body_bytes as u64), checked.events))
     }
 
-    /// Events that leave the provider apart must arrive apart.
+    /// Events that leave the provider apart must arrive apart: in every language at once, which takes no longer.
     fn unbuffered(&self) -> Found {
         let knobs = format!("events={EVENTS},delay_ms={}", EVENT_EVERY.as_millis());
-        let request = Request::messages(MESSAGES).synthetic(&knobs).header("connection", "close");
-        let arrivals = arrivals(self.addr, &request).map_err(|why| why.to_string())?;
-        let (Some(first), Some(last)) = (arrivals.first(), arrivals.last()) else {
-            return Err("nothing arrived".into());
-        };
-        let spread = last.since(*first);
-        let told = format!("{EVENTS} events in {} pieces over {} ms", arrivals.len(), spread.as_millis());
-        // Half of the schedule: a machine under load may join some, a buffer joins all.
-        let good = spread >= EVENT_EVERY * (EVENTS / 2) && arrivals.len() >= EVENTS as usize / 2;
-        if good { Ok(told) } else { Err(told) }
+        let addr = self.addr;
+        let looks = SPOKEN.each_ref().map(|spoken| {
+            let request = spoken.request().synthetic(&knobs).header("connection", "close");
+            std::thread::spawn(move || arrivals(addr, &request))
+        });
+        let mut told = Vec::new();
+        for (spoken, look) in SPOKEN.iter().zip(looks) {
+            let arrivals = look.join().map_err(|_| "the reader panicked")?.map_err(|why| why.to_string())?;
+            let (Some(first), Some(last)) = (arrivals.first(), arrivals.last()) else {
+                return Err(format!("{}: nothing arrived", spoken.path));
+            };
+            let (pieces, spread) = (arrivals.len(), last.since(*first));
+            // Half of the schedule: a machine under load may join some, a buffer joins all.
+            if spread < EVENT_EVERY * (EVENTS / 2) || pieces < EVENTS as usize / 2 {
+                let spread = spread.as_millis();
+                return Err(format!("{}: {EVENTS} events in {pieces} pieces over {spread} ms", spoken.path));
+            }
+            told.push(pieces);
+        }
+        let fewest = told.iter().min().copied().unwrap_or(0);
+        Ok(format!("{EVENTS} events in {fewest} pieces or more, {} languages", told.len()))
     }
 
     fn headers(&self) -> Found {
-        let sent = [
-            ("anthropic-beta", "context-1m-2025-08-07,fine-grained-tool-streaming-2025-05-14"),
-            ("x-stainless-lang", "js"),
-            ("x-some-header-of-tomorrow", "1"),
-        ];
-        let request = sent.iter().fold(Request::messages(MESSAGES), |request, (n, v)| request.header(n, v));
-        let served = self.served(&request)?;
-        match sent.iter().find(|(name, value)| served.header(name) != Some(value)) {
-            None => Ok(format!("{} of {}", sent.len(), sent.len())),
-            Some((name, _)) => Err(format!("{name} arrived as {:?}", served.header(name))),
+        let common = [("x-stainless-lang", "js"), ("x-some-header-of-tomorrow", "1")];
+        for spoken in &SPOKEN {
+            let sent = [common[0], common[1], spoken.field];
+            let request = sent.iter().fold(spoken.request(), |request, (n, v)| request.header(n, v));
+            let served = self.served(&request)?;
+            if let Some((name, _)) = sent.iter().find(|(name, value)| served.header(name) != Some(value)) {
+                return Err(format!("{}: {name} arrived as {:?}", spoken.path, served.header(name)));
+            }
         }
+        Ok(format!("3 in each of {} languages", SPOKEN.len()))
     }
 
     fn credentials(&self) -> Found {
-        let served = self.served(&Request::messages(MESSAGES).header("authorization", "Bearer theirs"))?;
-        match (served.header("authorization"), served.header("x-api-key")) {
-            (None, Some(HELD)) => Ok("replaced by the gateway's own".into()),
+        const FIELDS: [&str; 3] = ["authorization", "x-api-key", "x-goog-api-key"];
+        for spoken in &SPOKEN {
+            let theirs = FIELDS.iter().fold(spoken.request(), |r, field| r.header(field, "Bearer theirs"));
+            let served = self.served(&theirs)?;
+            let right = |field: &&str| {
+                let own = if *field == "authorization" { format!("Bearer {HELD}") } else { HELD.to_owned() };
+                served.header(field) == (*field == spoken.credential).then_some(own).as_deref()
+            };
             // The values are the doctor's own and no secrets; a real one would not be printed.
-            _ => Err("the provider got another credential than the gateway's".into()),
+            if !FIELDS.iter().all(|field| right(field)) {
+                return Err(format!(
+                    "{}: the provider got another credential than the gateway's",
+                    spoken.path
+                ));
+            }
         }
+        Ok("replaced by the gateway's own".into())
     }
 
     fn large(&self) -> Found {
@@ -235,8 +297,8 @@ impl Stage {
     /// Ids of the calls and their arguments, as the provider sent them.
     fn tools(&self) -> Result<Vec<(String, String)>, String> {
         let mut calls = Vec::new();
-        for request in [Request::messages(MESSAGES), Request::chat(CHAT)] {
-            let served = self.served(&request.synthetic("tools=3"))?;
+        for spoken in &SPOKEN {
+            let served = self.served(&spoken.request().synthetic("tools=3"))?;
             calls.extend(served.claim.tools.into_iter().map(|call| (call.id, call.arguments)));
         }
         Ok(calls)
@@ -252,11 +314,20 @@ impl Stage {
         let rows = Reader::open(&folder.path)
             .and_then(|reader| reader.requests(&ok, 1000, None))
             .map_err(|why| why.to_string())?;
-        let kept: u64 = rows.iter().filter_map(|row| row.usage.output_tokens).sum();
-        let complete = self.provider.truth().into_iter().filter(|served| served.end == End::Complete);
-        let claimed: u64 =
-            complete.filter(|served| served.claim.usage_sent).map(|s| s.claim.tokens_out).sum();
-        let told = format!("{} exchanges; {claimed} tokens out claimed, {kept} recorded", store.exchanges);
+        let of_rows =
+            |of: fn(&Usage) -> Option<u64>| rows.iter().filter_map(|row| of(&row.usage)).sum::<u64>();
+        let kept = (of_rows(|usage| usage.input_tokens), of_rows(|usage| usage.output_tokens));
+        let mut claimed = (0, 0);
+        for served in self.provider.truth() {
+            if served.end == End::Complete && served.claim.usage_sent {
+                claimed.0 += served.claim.input_total();
+                claimed.1 += served.claim.output_total();
+            }
+        }
+        let told = format!(
+            "{} exchanges; {} tokens in and {} out claimed, {} and {} recorded",
+            store.exchanges, claimed.0, claimed.1, kept.0, kept.1
+        );
         if claimed == kept { Ok(told) } else { Err(told) }
     }
 }
@@ -274,7 +345,7 @@ fn recorded_calls(calls: &[(String, String)], folder: &Folder) -> Found {
         kept.iter().any(|call| call.id == *id && same_json(&call.arguments, arguments))
     };
     match calls.iter().filter(same).count() {
-        all if all == calls.len() && all > 0 => Ok(format!("{all} calls, both dialects")),
+        all if all == calls.len() && all > 0 => Ok(format!("{all} calls, {} languages", SPOKEN.len())),
         some => Err(format!("{some} of {} calls are recorded as they were sent", calls.len())),
     }
 }
@@ -295,7 +366,9 @@ fn arrivals(addr: SocketAddr, request: &Request) -> io::Result<Vec<Moment>> {
         if n == 0 {
             return Ok(arrivals);
         }
-        if memchr::memmem::find(&block[..n], b"data:").is_some() {
+        let piece = &block[..n];
+        let head_alone = piece.starts_with(b"HTTP/1.1") && piece.ends_with(b"\r\n\r\n");
+        if !head_alone {
             arrivals.push(clock::now());
         }
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Failure;
 use super::table::write_json_line;
 use crate::base::clock;
-use crate::config::clients::{Client, Joins, Setup, pretty, setup};
+use crate::config::clients::{Client, Gateway, Joins, NO_KEY, SettingsFile, Setup, pretty, setup};
 
 /// The settings of a client program that point it at the gateway.
 #[derive(Args, Clone, Debug)]
@@ -18,8 +18,9 @@ use crate::config::clients::{Client, Joins, Setup, pretty, setup};
   weir setup claude-code --write                        write it into ~/.claude/settings.json
   weir setup codex --url https://weir.corp.example      a gateway elsewhere
   weir setup opencode --json                            for a program
+  weir setup sdk --url https://weir.corp.example --key weir_… --ca /etc/ssl/corp.pem
 
---write keeps what the file holds besides, and leaves the old file beside it (.before-weir).")]
+--write keeps what a file holds besides, and leaves the old file beside it (.before-weir).")]
 pub struct SetupArgs {
     /// The client.
     #[arg(value_enum)]
@@ -27,7 +28,13 @@ pub struct SetupArgs {
     /// Where the gateway listens.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
-    /// Write the client's own settings file.
+    /// A key of the gateway's (weir key create), where it knows its clients by that.
+    #[arg(long, value_name = "KEY", default_value = NO_KEY)]
+    pub key: String,
+    /// The authority of the gateway's certificate, where the system does not know it.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<String>,
+    /// Write the client's own settings files.
     #[arg(long)]
     pub write: bool,
     /// Home folder, instead of yours.
@@ -40,38 +47,78 @@ pub struct SetupArgs {
 
 impl SetupArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let setup = setup(self.client, &checked(&self.url)?);
+        let url = checked(&self.url)?;
+        let (key, ca) = (plain(&self.key)?, self.ca.as_deref().map(plain).transpose()?);
+        let setup = setup(self.client, &Gateway { url: &url, key, ca });
         if self.write {
             return self.write(&setup, out);
         }
         if self.json {
             return Ok(write_json_line(&setup, out)?);
         }
-        writeln!(out, "# {}: in a shell\n{}\n", setup.name, setup.shell)?;
-        writeln!(out, "# or for good, in ~/{}\n{}", setup.file, setup.content)?;
+        writeln!(out, "# {}", setup.name)?;
+        if !setup.shell.is_empty() {
+            writeln!(out, "# in a shell\n{}\n", setup.shell)?;
+        }
+        for file in &setup.files {
+            writeln!(out, "# for good, in ~/{}\n{}", file.path, file.content)?;
+        }
         Ok(writeln!(out, "# {}", setup.note)?)
     }
 
     fn write(&self, setup: &Setup, out: &mut dyn Write) -> Result<(), Failure> {
         let home = self.home.clone().or_else(|| std::env::var_os("HOME").map(PathBuf::from));
-        let path = home.ok_or("HOME is not set: nowhere to write")?.join(setup.file);
+        let home = home.ok_or("HOME is not set: nowhere to write")?;
+        if setup.files.is_empty() {
+            return Err(format!("{} has no settings file to write. {}", setup.name, setup.note).into());
+        }
+        // All are read and joined before any is replaced: half a setting is worse than none.
+        let edits: Vec<Edit> =
+            setup.files.iter().map(|file| Edit::of(&home, file)).collect::<Result<_, _>>()?;
+        for edit in &edits {
+            let changed = edit.new != edit.old;
+            if changed {
+                replace(&edit.path, &edit.old, &edit.new)?;
+            }
+            if self.json {
+                write_json_line(&serde_json::json!({"file": edit.path, "changed": changed}), out)?;
+            } else {
+                let what = if changed { "written" } else { "already as it should be" };
+                writeln!(out, "{}: {what}", edit.path.display())?;
+            }
+        }
+        if self.json { Ok(()) } else { Ok(writeln!(out, "{}", setup.note)?) }
+    }
+}
+
+/// A file as it stands and as it will.
+struct Edit {
+    path: PathBuf,
+    old: String,
+    new: String,
+}
+
+impl Edit {
+    fn of(home: &Path, file: &SettingsFile) -> Result<Edit, Failure> {
+        let path = home.join(file.path);
+        let at = |why: String| format!("{}: {why}", path.display());
         let old = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(why) if why.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(why) => return Err(format!("{}: {why}", path.display()).into()),
+            Err(why) => return Err(at(why.to_string()).into()),
         };
-        let new = joined(&old, &setup.joins).map_err(|why| format!("{}: {why}", path.display()))?;
-        let changed = new != old;
-        if changed {
-            replace(&path, &old, &new)?;
-        }
-        if self.json {
-            return Ok(write_json_line(&serde_json::json!({"file": path, "changed": changed}), out)?);
-        }
-        let what = if changed { "written" } else { "already as it should be" };
-        writeln!(out, "{}: {what}", path.display())?;
-        Ok(writeln!(out, "{}", setup.note)?)
+        let new = joined(&old, &file.joins).map_err(at)?;
+        Ok(Edit { path, old, new })
     }
+}
+
+/// What may stand between quotes in any of the files.
+fn plain(text: &str) -> Result<&str, Failure> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_./:+=~".contains(c);
+    if text.is_empty() || !text.chars().all(fits) {
+        return Err("a key or a file name may hold letters, digits and -_./:+=~ only".into());
+    }
+    Ok(text)
 }
 
 /// Scheme and authority, without a slash at the end: clients append their own paths.
@@ -91,7 +138,7 @@ fn joined(old: &str, joins: &Joins) -> Result<String, String> {
     match joins {
         Joins::Json(value) => join_json(old, value),
         Joins::Toml { top, table } => Ok(join_toml(old, top, table)),
-        Joins::Env(lines) => Ok(join_env(old, lines)),
+        Joins::Lines(between, lines) => Ok(join_lines(old, between, lines)),
     }
 }
 
@@ -154,14 +201,14 @@ fn join_toml(old: &str, top: &[(&str, String)], (name, lines): &(&str, Vec<Strin
     format!("{}\n", text.join("\n"))
 }
 
-fn join_env(old: &str, lines: &[(&str, String)]) -> String {
+fn join_lines(old: &str, between: &str, lines: &[(&str, String)]) -> String {
     let is_ours = |line: &str| {
         let name =
-            line.trim_start().trim_start_matches("export ").split('=').next().unwrap_or_default().trim();
+            line.trim_start_matches("export ").split(between.trim()).next().unwrap_or_default().trim_end();
         lines.iter().any(|(ours, _)| *ours == name)
     };
     let mut text: Vec<String> = old.lines().filter(|line| !is_ours(line)).map(str::to_owned).collect();
-    text.extend(lines.iter().map(|(name, value)| format!("{name}={value}")));
+    text.extend(lines.iter().map(|(name, value)| format!("{name}{between}{value}")));
     format!("{}\n", text.join("\n"))
 }
 
@@ -192,10 +239,15 @@ mod tests {
     use super::*;
 
     const URL: &str = "http://127.0.0.1:8080";
+    const GATEWAY: Gateway<'_> = Gateway { url: URL, key: NO_KEY, ca: None };
+
+    fn joins(client: Client, file: usize) -> Joins {
+        setup(client, &GATEWAY).files[file].joins.clone()
+    }
 
     #[test]
     fn json_settings_join_what_is_there() {
-        let joins = setup(Client::ClaudeCode, URL).joins;
+        let joins = joins(Client::ClaudeCode, 0);
         let new = joined(r#"{"model":"opus","env":{"A":"1","ANTHROPIC_BASE_URL":"old"}}"#, &joins).unwrap();
         let value: Value = serde_json::from_str(&new).unwrap();
         assert_eq!(value["model"], "opus");
@@ -208,7 +260,7 @@ mod tests {
 
     #[test]
     fn toml_settings_replace_their_namesakes_only() {
-        let joins = setup(Client::Codex, URL).joins;
+        let joins = joins(Client::Codex, 0);
         let old = "model = \"gpt-5.2\"\nmodel_provider = \"openai\"\n\n[model_providers.weir]\nbase_url = \"old\"\n\n\
                    [tui]\nmodel_provider = \"x\"\n";
         let new = joined(old, &joins).unwrap();
@@ -220,10 +272,37 @@ mod tests {
 
     #[test]
     fn env_lines_replace_their_namesakes_only() {
-        let joins = setup(Client::Gemini, URL).joins;
+        let joins = joins(Client::Gemini, 0);
         let new = joined("A=1\nexport GEMINI_API_KEY=secret\n", &joins).unwrap();
         assert_eq!(new, "A=1\nGOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8080\nGEMINI_API_KEY=-\n");
         assert_eq!(joined(&new, &joins).unwrap(), new);
+        let yaml = self::joins(Client::Aider, 0);
+        let new = joined("model: x\nopenai-api-base: old\n", &yaml).unwrap();
+        assert_eq!(new, "model: x\nopenai-api-base: http://127.0.0.1:8080/v1\nopenai-api-key: \"-\"\n");
+    }
+
+    #[test]
+    fn all_files_or_none() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join(".gemini")).unwrap();
+        std::fs::write(home.path().join(".gemini/settings.json"), "// mine\n{}").unwrap();
+        let args = |client| SetupArgs {
+            client,
+            url: URL.into(),
+            key: NO_KEY.into(),
+            ca: None,
+            write: true,
+            home: Some(home.path().to_owned()),
+            json: false,
+        };
+        assert!(args(Client::Gemini).run(&mut Vec::new()).is_err());
+        assert!(!home.path().join(".gemini/.env").exists());
+        std::fs::write(home.path().join(".gemini/settings.json"), "{\"a\": 1}").unwrap();
+        args(Client::Gemini).run(&mut Vec::new()).unwrap();
+        assert!(home.path().join(".gemini/.env").exists());
+        assert!(args(Client::Cursor).run(&mut Vec::new()).is_err(), "there is no file of its");
+        let odd = SetupArgs { key: "a\"b".into(), ..args(Client::Codex) };
+        assert!(odd.run(&mut Vec::new()).is_err());
     }
 
     #[test]
@@ -235,6 +314,8 @@ mod tests {
         let args = SetupArgs {
             client: Client::ClaudeCode,
             url: format!("{URL}/"),
+            key: NO_KEY.into(),
+            ca: None,
             write: true,
             home: Some(home.path().to_owned()),
             json: false,

@@ -18,23 +18,27 @@ use crate::record::store::{Filter, GroupBy, Reader};
 /// The credential that the gateway holds for the synthetic provider.
 pub(super) const HELD: &str = "held-by-the-gateway";
 
-/// Both dialects, at the synthetic provider.
+/// Every dialect that the synthetic provider speaks, each under the vendor that has it.
 pub(super) fn snapshot_before(provider: SocketAddr) -> Snapshot {
-    let one = |id: &str, dialect, field: &str, value: String| {
+    let one = |id: &str, dialects: &[Dialect], credential: Option<(&str, String)>| {
         Arc::new(snapshot::Provider {
             id: id.into(),
             origin: Origin { tls: false, host: provider.ip().to_string(), port: provider.port() },
-            credential: Some(Credential { field: field.into(), value }),
-            dialects: vec![dialect],
+            credential: credential.map(|(field, value)| Credential { field: field.into(), value }),
+            dialects: dialects.to_vec(),
             models: Glob::new("**").into_iter().collect(),
             name: Some("synthetic".into()),
             ..snapshot::Provider::default()
         })
     };
+    let bearer = Some(("authorization", format!("Bearer {HELD}")));
     Snapshot {
         providers: vec![
-            one("anthropic", Dialect::Messages, "x-api-key", HELD.to_owned()),
-            one("openai", Dialect::Chat, "authorization", format!("Bearer {HELD}")),
+            one("anthropic", &[Dialect::Messages], Some(("x-api-key", HELD.to_owned()))),
+            one("openai", &[Dialect::Chat, Dialect::Responses], bearer.clone()),
+            one("gemini", &[Dialect::Gemini], Some(("x-goog-api-key", HELD.to_owned()))),
+            one("bedrock", &[Dialect::Converse, Dialect::Invoke], bearer),
+            one("ollama", &[Dialect::Ollama], None),
         ],
         host_names: vec!["localhost".into()],
         loopback_is_user: true,
@@ -64,7 +68,7 @@ impl Account {
     }
 }
 
-/// The provider's book, in the store's terms: Messages counts cached tokens beside the input, Chat inside it.
+/// The provider's book, in the store's terms.
 pub(super) fn served(provider: &Provider) -> Account {
     let mut sums = Account::default();
     for served in provider.truth() {
@@ -74,10 +78,8 @@ pub(super) fn served(provider: &Provider) -> Account {
         if !claim.usage_sent {
             continue;
         }
-        let beside =
-            if claim.dialect == "messages" { claim.tokens_cache_read + claim.tokens_cache_write } else { 0 };
-        sums.input_tokens += claim.tokens_in + beside;
-        sums.output_tokens += claim.tokens_out;
+        sums.input_tokens += claim.input_total();
+        sums.output_tokens += claim.output_total();
         sums.cache_read_tokens += claim.tokens_cache_read;
     }
     sums

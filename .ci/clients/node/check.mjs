@@ -1,4 +1,4 @@
-// The Node SDKs of Anthropic and OpenAI against a gateway in front of the synthetic provider.
+// The Node SDKs of the vendors against a gateway in front of the synthetic provider.
 //
 // WEIR_URL is the gateway's base URL. The header `x-synthetic` tells the provider how to behave; the gateway forwards
 // it like any other. The Python suite asks more questions; this one asks those that another HTTP client may answer
@@ -7,6 +7,8 @@
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
+import { checks as aiChecks } from "./ai.mjs";
+import { checks as geminiChecks } from "./gemini.mjs";
 
 const url = process.env.WEIR_URL.replace(/\/+$/, "");
 const apiKey = process.env.WEIR_KEY ?? "sk-weir-ci";
@@ -206,6 +208,20 @@ async function gptSecondTurn(call) {
   const second = await gpt.chat.completions.create(askGpt({ tools: gptTools, messages }));
   assert.equal(second.choices[0].finish_reason, "stop");
 }
+
+Object.assign(checks, {
+  async responses_streamed() {
+    const ask = { model: "gpt-responses-synthetic", input: hello, stream: true };
+    const events = await all(await gpt.responses.create(ask, synthetic("events=50")));
+    assert.equal(events.filter((event) => event.type === "response.output_text.delta").length, 50);
+    assert.ok(events.at(-1).response.usage.output_tokens > 0);
+  },
+
+  async embeddings() {
+    const answer = await gpt.embeddings.create({ model: "embed-synthetic", input: "one", dimensions: 16 });
+    assert.equal(answer.data[0].embedding.length, 16);
+  },
+}, geminiChecks, aiChecks);
 
 let failed = 0;
 for (const [name, run] of Object.entries(checks)) {

@@ -1,7 +1,9 @@
-"""The Python SDKs of Anthropic and OpenAI against a gateway in front of the synthetic provider.
+"""The Python SDKs of the vendors against a gateway in front of the synthetic provider.
 
 WEIR_URL is the gateway's base URL. The header `x-synthetic` tells the provider how to behave; the gateway forwards it
-like any other. What a check asserts is what an agent's author relies on, in the SDK's own terms.
+like any other. What a check asserts is what an agent's author relies on, in the SDK's own terms; and, with WEIR and
+WEIR_DATA, that the gateway's record of the exchange says the same. This file has Anthropic and OpenAI Chat, those
+beside it the rest.
 """
 
 import asyncio
@@ -14,8 +16,12 @@ import traceback
 import anthropic
 import openai
 
-URL = os.environ["WEIR_URL"].rstrip("/")
-KEY = os.environ.get("WEIR_KEY", "sk-weir-ci")
+import bedrock  # noqa: F401
+import gemini  # noqa: F401
+import local  # noqa: F401
+import responses  # noqa: F401
+from common import CHECKS, KEY, QUESTION, URL, WEATHER, WEIR, check, raises, recorded, synthetic
+
 CLAUDE = os.environ.get("WEIR_MESSAGES_MODEL", "claude-synthetic")
 GPT = os.environ.get("WEIR_CHAT_MODEL", "gpt-synthetic")
 
@@ -23,34 +29,9 @@ GPT = os.environ.get("WEIR_CHAT_MODEL", "gpt-synthetic")
 claude = anthropic.Anthropic(base_url=URL, api_key=KEY, max_retries=0, timeout=20)
 gpt = openai.OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0, timeout=20)
 
-HELLO = [{"role": "user", "content": "Say hello to the café — “quotes”, \\ and \U0001f6b6 included."}]
-WEATHER = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-    "required": ["city", "days"],
-}
+HELLO = [{"role": "user", "content": QUESTION}]
 CLAUDE_TOOLS = [{"name": "get_weather", "description": "The weather of a city", "input_schema": WEATHER}]
 GPT_TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}]
-
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
-
-
-def synthetic(knobs):
-    return {"x-synthetic": knobs}
-
-
-def raises(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError(f"{kind} was not raised")
-
 
 def is_a_cut(error):
     """The HTTP library under the SDK said so: to one SDK that is the error itself, to the other its cause."""
@@ -76,6 +57,21 @@ def messages_whole():
     assert message.stop_reason == "end_turn", message.stop_reason
     assert message.usage.input_tokens > 0 and message.usage.output_tokens > 0, message.usage
     assert message._request_id, "the provider's request id did not pass"
+
+
+@check
+def messages_stand_in_the_store():
+    raw = claude.messages.with_raw_response.create(**ask_claude(tools=CLAUDE_TOOLS))
+    message = raw.parse()
+    usage = message.usage
+    read, write = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    recorded(
+        raw.headers,
+        model=CLAUDE,
+        input_tokens=usage.input_tokens + read + write,
+        output_tokens=usage.output_tokens,
+        stop_reason=message.stop_reason,
+    )
 
 
 @check
@@ -218,6 +214,14 @@ def chat_whole():
 
 
 @check
+def chat_stands_in_the_store():
+    raw = gpt.chat.completions.with_raw_response.create(**ask_gpt())
+    answer = raw.parse()
+    counts = {"input_tokens": answer.usage.prompt_tokens, "output_tokens": answer.usage.completion_tokens}
+    recorded(raw.headers, model=GPT, stop_reason=answer.choices[0].finish_reason, **counts)
+
+
+@check
 def chat_streamed():
     chunks = list(gpt.chat.completions.create(**ask_gpt(), stream=True, extra_headers=synthetic("events=50")))
     text = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
@@ -308,6 +312,8 @@ def models_are_listed():
 
 def main():
     failed = 0
+    if not WEIR:
+        print("WEIR IS NOT SET: what the gateway wrote down is not looked at", flush=True)
     for run in CHECKS:
         try:
             run()

@@ -200,7 +200,8 @@ impl Tool<'_> {
     /// Server tools (no schema of their own) are not the client's to run.
     fn read(tool: &Value) -> Option<Tool<'_>> {
         let inner = tool.field("function").or(tool.field("toolSpec")).unwrap_or(tool);
-        let schema = ["input_schema", "parameters", "parametersJsonSchema", "inputSchema"];
+        let schema =
+            ["input_schema", "parameters", "parametersJsonSchema", "parameters_json_schema", "inputSchema"];
         let schema = schema.iter().find_map(|name| inner.field(name));
         let schema = schema.map(|schema| schema.field("json").unwrap_or(schema));
         let function = tool.field("function").is_some();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::speech::{Parts, Speech};
 use super::{Fleet, Totals};
 use crate::client::{Checked, Client, Ended, Reading, Request};
 use crate::http::mix;
@@ -10,17 +11,17 @@ use crate::json::quote;
 /// The programs imitated, with what recognises them.
 struct Kind {
     name: &'static str,
-    chat: bool,
+    speech: Speech,
     model: &'static str,
     user_agent: &'static str,
     system: &'static str,
     tools: &'static [(&'static str, &'static str)],
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind {
         name: "claude-code",
-        chat: false,
+        speech: Speech::Messages,
         model: "claude-sonnet-4-6",
         user_agent: "claude-cli/2.1.197 (external, cli)",
         system: "You are Claude Code, Anthropic's official CLI for Claude.",
@@ -28,7 +29,7 @@ const KINDS: [Kind; 6] = [
     },
     Kind {
         name: "opencode",
-        chat: true,
+        speech: Speech::Chat,
         model: "gpt-5.2",
         user_agent: "opencode/1.18.0",
         system: "You are opencode, an agent for the terminal.",
@@ -36,15 +37,23 @@ const KINDS: [Kind; 6] = [
     },
     Kind {
         name: "codex",
-        chat: true,
+        speech: Speech::Responses,
         model: "gpt-5.2-codex",
         user_agent: "codex_exec/0.169.0 (Debian 12.0.0; x86_64) dumb",
         system: "You are a coding agent running in the Codex CLI.",
-        tools: &[("exec_command", "command")],
+        tools: &[("exec_command", "cmd")],
+    },
+    Kind {
+        name: "gemini-cli",
+        speech: Speech::Gemini,
+        model: "gemini-3.8-flash",
+        user_agent: "GeminiCLI/0.61.0/gemini-3.8-flash (linux; x64; terminal)",
+        system: "You are Gemini CLI, an interactive agent for software engineering tasks.",
+        tools: &[("run_shell_command", "command"), ("read_file", "file_path")],
     },
     Kind {
         name: "anthropic-sdk",
-        chat: false,
+        speech: Speech::Messages,
         model: "claude-haiku-4-5",
         user_agent: "Anthropic/Python 0.89.0",
         system: "You help with the books of a small library.",
@@ -52,7 +61,7 @@ const KINDS: [Kind; 6] = [
     },
     Kind {
         name: "openai-sdk",
-        chat: true,
+        speech: Speech::Chat,
         model: "gpt-5.2-mini",
         user_agent: "OpenAI/Python 2.9.0",
         system: "You answer questions about the weather.",
@@ -60,7 +69,7 @@ const KINDS: [Kind; 6] = [
     },
     Kind {
         name: "aider",
-        chat: true,
+        speech: Speech::Chat,
         model: "gpt-5.2",
         user_agent: "OpenAI/Python 1.99.1",
         system: "Act as an expert software developer.",
@@ -82,6 +91,8 @@ pub(super) struct Agent {
     history: Vec<String>,
     due: Instant,
     titled: bool,
+    /// It is the user's turn to say something.
+    asks: bool,
 }
 
 impl Agent {
@@ -98,6 +109,7 @@ impl Agent {
             // Agents do not all speak at once.
             due: Instant::now() + Duration::from_millis(roll % 200).min(fleet.thinking),
             titled: false,
+            asks: true,
         }
     }
 
@@ -121,9 +133,9 @@ impl Agent {
             _ = self.exchange(&request, Reading::default(), &mut totals);
             return totals;
         }
-        if self.history.last().is_none_or(|last| last.contains("\"role\":\"assistant\"")) {
+        if std::mem::take(&mut self.asks) {
             let question = self.question();
-            self.history.push(format!("{{\"role\":\"user\",\"content\":{}}}", quote(&question)));
+            self.history.push(self.kind.speech.question(&question));
         }
         totals.turns = 1;
         totals.by_agent.insert(self.kind.name, 1);
@@ -163,7 +175,7 @@ impl Agent {
             b & 0xffff_ffff_ffff
         );
         self.history.clear();
-        self.titled = false;
+        (self.titled, self.asks) = (false, true);
     }
 
     /// The answer, if it came whole and right.
@@ -216,63 +228,17 @@ impl Agent {
         totals.tokens_cache_write = claim.tokens_cache_write;
         totals.tokens_out = claim.tokens_out;
         totals.tool_calls = claim.tools.len() as u64;
-        let text = checked.answer.text();
-        if self.kind.chat {
-            self.follow_chat(checked, &text)
+        let speech = self.kind.speech;
+        self.history.extend(speech.answer(&checked.answer.text(), &claim.tools));
+        if claim.tools.is_empty() {
+            self.asks = true;
         } else {
-            self.follow_messages(checked, &text)
+            let outputs: Vec<String> = claim.tools.iter().map(|_| self.output()).collect();
+            self.history.extend(speech.results(&claim.tools, &outputs));
         }
         // A tool takes a moment; a person takes longer.
         let mean = if claim.tools.is_empty() { self.fleet.thinking } else { self.fleet.thinking / 4 };
         self.pause(mean);
-    }
-
-    fn follow_messages(&mut self, checked: &Checked, text: &str) {
-        let tools = &checked.answer.claim.tools;
-        let mut blocks = vec![format!("{{\"type\":\"text\",\"text\":{}}}", quote(text))];
-        blocks.extend(tools.iter().map(|t| {
-            let name = quote(&t.name);
-            format!("{{\"type\":\"tool_use\",\"id\":\"{}\",\"name\":{name},\"input\":{}}}", t.id, t.arguments)
-        }));
-        self.history.push(format!("{{\"role\":\"assistant\",\"content\":[{}]}}", blocks.join(",")));
-        let results: Vec<String> = tools
-            .iter()
-            .map(|t| {
-                let result = quote(&self.output());
-                format!("{{\"type\":\"tool_result\",\"tool_use_id\":\"{}\",\"content\":{result}}}", t.id)
-            })
-            .collect();
-        if !results.is_empty() {
-            self.history.push(format!("{{\"role\":\"user\",\"content\":[{}]}}", results.join(",")));
-        }
-    }
-
-    fn follow_chat(&mut self, checked: &Checked, text: &str) {
-        let tools = &checked.answer.claim.tools;
-        if tools.is_empty() {
-            self.history.push(format!("{{\"role\":\"assistant\",\"content\":{}}}", quote(text)));
-            return;
-        }
-        let calls: Vec<String> = tools
-            .iter()
-            .map(|t| {
-                format!(
-                    "{{\"id\":\"{}\",\"type\":\"function\",\"function\":{{\"name\":{},\"arguments\":{}}}}}",
-                    t.id,
-                    quote(&t.name),
-                    quote(&t.arguments)
-                )
-            })
-            .collect();
-        self.history.push(format!(
-            "{{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{}]}}",
-            calls.join(",")
-        ));
-        for tool in tools {
-            let output = quote(&self.output());
-            self.history
-                .push(format!("{{\"role\":\"tool\",\"tool_call_id\":\"{}\",\"content\":{output}}}", tool.id));
-        }
     }
 
     fn question(&mut self) -> String {
@@ -315,11 +281,31 @@ impl Agent {
 
     fn title_body(&self) -> String {
         let ask = "Write a title of at most six words for the session that begins now.";
-        format!(
-            "{{\"model\":\"{}\",\"max_tokens\":64,\"stream\":true,{}\"messages\":[{{\"role\":\"user\",\"content\":\"{ask}\"}}]}}",
-            self.kind.model,
-            self.metadata()
-        )
+        let history = [self.kind.speech.question(ask)];
+        self.kind.speech.body(&Parts {
+            system: "",
+            tools: &[],
+            history: &history,
+            ..self.parts(&self.extra())
+        })
+    }
+
+    /// What the programs send besides.
+    fn extra(&self) -> String {
+        match (self.kind.speech, self.kind.name) {
+            (Speech::Messages, _) => self.metadata(),
+            // One of the programs streams without asking for usage, as it does in life.
+            (Speech::Chat, name) if name != "aider" => {
+                "\"stream_options\":{\"include_usage\":true},".to_owned()
+            }
+            (Speech::Responses, _) => format!("\"prompt_cache_key\":\"{}\",", self.session),
+            _ => String::new(),
+        }
+    }
+
+    fn parts<'a>(&'a self, extra: &'a str) -> Parts<'a> {
+        let Kind { model, tools, .. } = self.kind;
+        Parts { model, system: "", tools, history: &self.history, extra }
     }
 
     fn metadata(&self) -> String {
@@ -334,59 +320,22 @@ impl Agent {
     }
 
     fn body(&self) -> String {
-        let messages = self.history.join(",");
-        let system = quote(&self.system());
-        let tools = self.tools();
-        if self.kind.chat {
-            // One of the programs streams without asking for usage, as it does in life.
-            let usage = self.kind.name != "aider";
-            let option = if usage { "\"stream_options\":{\"include_usage\":true}," } else { "" };
-            return format!(
-                "{{\"model\":\"{}\",\"stream\":true,{option}{tools}\"messages\":[{{\"role\":\"system\",\"content\":{system}}},{messages}]}}",
-                self.kind.model
-            );
-        }
-        format!(
-            "{{\"model\":\"{}\",\"max_tokens\":32000,\"stream\":true,{}{tools}\"system\":[{{\"type\":\"text\",\
-             \"text\":{system},\"cache_control\":{{\"type\":\"ephemeral\"}}}}],\"messages\":[{messages}]}}",
-            self.kind.model,
-            self.metadata()
-        )
-    }
-
-    fn tools(&self) -> String {
-        let declared: Vec<String> =
-            self.kind.tools.iter().map(|(name, field)| self.tool(name, field)).collect();
-        if declared.is_empty() { String::new() } else { format!("\"tools\":[{}],", declared.join(",")) }
-    }
-
-    fn tool(&self, name: &str, field: &str) -> String {
-        let schema = format!(
-            "{{\"type\":\"object\",\"properties\":{{\"{field}\":{{\"type\":\"string\"}}}},\"required\":[\"{field}\"]}}"
-        );
-        let about = format!("\"name\":\"{name}\",\"description\":\"Runs {name}\"");
-        if self.kind.chat {
-            format!("{{\"type\":\"function\",\"function\":{{{about},\"parameters\":{schema}}}}}")
-        } else {
-            format!("{{{about},\"input_schema\":{schema}}}")
-        }
+        self.kind.speech.body(&Parts { system: &self.system(), ..self.parts(&self.extra()) })
     }
 
     fn request(&self, body: &str) -> Request {
-        let path = match (self.kind.chat, self.kind.name) {
-            (true, _) => "/v1/chat/completions",
-            (false, "claude-code") => "/v1/messages?beta=true",
-            (false, _) => "/v1/messages",
-        };
-        let mut request = Request::new("POST", &format!("{}{path}", self.fleet.prefix), body)
+        let speech = self.kind.speech;
+        let beta = if self.kind.name == "claude-code" { "?beta=true" } else { "" };
+        let path = format!("{}{}{beta}", self.fleet.prefix, speech.path(self.kind.model));
+        let (field, before) = speech.credential();
+        let mut request = Request::new("POST", &path, body)
             .header("user-agent", self.kind.user_agent)
             .header("content-type", "application/json")
-            .header("accept", "application/json");
-        let credential = &self.fleet.credential;
-        request = match self.kind.chat {
-            true => request.header("authorization", &format!("Bearer {credential}")),
-            false => request.header("x-api-key", credential).header("anthropic-version", "2023-06-01"),
-        };
+            .header("accept", "application/json")
+            .header(field, &format!("{before}{}", self.fleet.credential));
+        if speech == Speech::Messages {
+            request = request.header("anthropic-version", "2023-06-01");
+        }
         request = match self.kind.name {
             "claude-code" => request
                 .header("x-app", "cli")
@@ -397,6 +346,7 @@ impl Agent {
                 .header("originator", "codex_exec")
                 .header("session-id", &self.session)
                 .header("thread-id", &self.session),
+            "gemini-cli" => request.header("x-goog-api-client", "google-genai-sdk/1.30.0 gl-node/v20"),
             _ => request.header("x-stainless-lang", "python").header("x-stainless-retry-count", "0"),
         };
         if self.fleet.synthetic.is_empty() { request } else { request.synthetic(&self.fleet.synthetic) }

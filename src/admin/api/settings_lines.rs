@@ -2,7 +2,7 @@
 
 use super::{Room, Visit};
 use crate::admin::reply::{Answer, json};
-use crate::config::clients::{Client, setup};
+use crate::config::clients::{Client, Gateway, NO_KEY, setup};
 
 pub(super) fn page(room: &Room, visit: &Visit<'_>) -> Answer {
     visit.question(&[])?;
@@ -10,5 +10,6 @@ pub(super) fn page(room: &Room, visit: &Visit<'_>) -> Answer {
     // The core has checked `Host` against our names; the control socket's host is a placeholder.
     let host = visit.fields.text("host").filter(|host| host.contains(':')).unwrap_or(&own);
     let url = format!("http://{host}");
-    json(&Client::ALL.map(|client| setup(client, &url)))
+    let gateway = Gateway { url: &url, key: NO_KEY, ca: None };
+    json(&Client::ALL.map(|client| setup(client, &gateway)))
 }

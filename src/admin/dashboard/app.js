@@ -248,7 +248,7 @@ async function clients() {
   const all = await ask('/api/settings-lines');
   const open = (client) => {
     for (const tab of byId('clients').children) tab.setAttribute('aria-pressed', String(tab.textContent === client.name));
-    byId('setup').replaceChildren(el('p', null, 'in a shell'), code(client.shell), el('p', null, `or for good, in ~/${client.file}`), code(client.content), el('p', null, client.note));
+    byId('setup').replaceChildren(...(client.shell ? [el('p', null, 'in a shell'), code(client.shell)] : []), ...client.files.flatMap((file) => [el('p', null, `for good, in ~/${file.path}`), code(file.content)]), el('p', null, client.note));
   };
   byId('clients').replaceChildren(...all.map((client) => el('button', { type: 'button', onclick: () => open(client) }, client.name)));
   open(all[0]);

@@ -178,6 +178,8 @@ const TABLE: &[Row] = &[
     post("/v1/models/{model}:generateContent", Dialect::Gemini, Endpoint::Generate, Flag::GeminiGenerateContent),
     post("/v1/models/{model}:streamGenerateContent", Dialect::Gemini, Endpoint::Generate, Flag::GeminiGenerateContent),
     post("/v1/models/{model}:countTokens", Dialect::Gemini, Endpoint::CountTokens, Flag::GeminiGenerateContent),
+    post("/v1/models/{model}:embedContent", Dialect::Gemini, Endpoint::Embeddings, Flag::GeminiGenerateContent),
+    post("/v1/models/{model}:batchEmbedContents", Dialect::Gemini, Endpoint::Embeddings, Flag::GeminiGenerateContent),
     post("/v1beta/interactions", Dialect::Interactions, Endpoint::Generate, Flag::GeminiGenerateContent),
     row("GET", "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),
     row("GET", "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),

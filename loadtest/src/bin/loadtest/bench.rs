@@ -5,6 +5,7 @@
 //! strikes all of them. Every byte is compared: a fast wrong answer fails the run.
 
 mod cpu;
+mod report;
 mod subject;
 
 use std::path::PathBuf;
@@ -14,13 +15,13 @@ use std::time::Duration;
 use clap::Args;
 use loadtest::Knobs;
 use loadtest::clock::stamp_ns;
-use loadtest::json::quote;
 
 use crate::Outcome;
-use crate::rig::{Load, Offer, Rig, Server};
+use crate::rig::{Front, Load, Offer, Rig, Server};
 use crate::run::{body, offer};
 use cpu::{Used, alive, resident, used};
-use subject::{Ground, Subject, cores, pin};
+use report::{print_json, print_table};
+use subject::{CA_FILE, Ground, Subject, cores, pin};
 
 pub(crate) const EXAMPLES: &str = "Examples:
   loadtest bench --subjects direct,floor,nginx
@@ -33,12 +34,16 @@ Workloads:
   unpaced   64 streams as fast as they go, each event its own write
   lockstep  64 streams, always 32 events outstanding: nothing can coalesce
   joined    64 streams as fast as they go, the provider joins events into 16 KiB
+  gzip      as lockstep, answers gzipped and flushed after each event (stored blocks: what is measured is the
+            relay's part and the reading beside it, not the speed of a decoder)
+  tls       as lockstep, the provider behind TLS; the floor cannot speak it
   small     1.5 KB request, 0.6 KB answer, 32 kept connections
   large     300 KB request (bodies unlike each other), 2 KB answer, 8 kept connections
   grown     the same with the bodies of one growing session: each is the last one and a little more
   memory    silent open streams after a 300 KB request, once the subject has come to rest: growth of resident
             memory for each, and idle
 
++p50 and +p99 are the delay of an event beside that of `direct` in the same run.
 The configuration weir is given can be replaced (--weir-config FILE, with @LISTEN@ and @PROVIDER@ in it).
 The exit code is 1 if a byte was wrong or an exchange failed.";
 
@@ -50,7 +55,7 @@ pub(crate) struct BenchArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "paced,unpaced,lockstep,joined,small,large,grown,memory"
+        default_value = "paced,unpaced,lockstep,joined,gzip,tls,small,large,grown,memory"
     )]
     workloads: Vec<String>,
     #[arg(long, default_value_t = 5)]
@@ -117,6 +122,8 @@ struct Workload {
     /// Each body is the one before and some more, not unlike it.
     grows: bool,
     lockstep: usize,
+    /// The provider is reached through TLS.
+    tls: bool,
     /// A second, for those that hold many streams.
     ramp: f64,
 }
@@ -161,6 +168,7 @@ impl BenchArgs {
             bodies: 4,
             grows: false,
             lockstep: 0,
+            tls: false,
             ramp: 2_000.0,
         };
         Ok(match name {
@@ -169,6 +177,10 @@ impl BenchArgs {
             "lockstep" => {
                 Workload { name: "lockstep", knobs: stream(",manual=1"), slots: 64, lockstep: 32, ..plain }
             }
+            "gzip" => {
+                Workload { name: "gzip", knobs: stream(",manual=1,gzip=1"), ..self.workload("lockstep")? }
+            }
+            "tls" => Workload { name: "tls", tls: true, ..self.workload("lockstep")? },
             "joined" => Workload { name: "joined", knobs: stream(",join=16384"), slots: 64, ..plain },
             "small" => Workload {
                 name: "small",
@@ -212,7 +224,16 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome<bool> {
     let folder = std::env::temp_dir().join(format!("loadtest-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let server = Server::bind(&args.provider, Knobs::default(), None)?;
-    let ground = Ground { provider: server.addr, folder: &folder, core: cores.get(1).copied(), args };
+    let front = Front::start(server.addr)?;
+    std::fs::write(folder.join(CA_FILE), &front.ca)?;
+    let ground = Ground {
+        provider: server.addr,
+        front: front.addr,
+        tls: false,
+        folder: &folder,
+        core: cores.get(1).copied(),
+        args,
+    };
     let mut rig = Rig::new()?;
     rig.serve(server)?;
     let done = compare(&ground, &mut rig, &workloads);
@@ -232,12 +253,12 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome<bool> {
 }
 
 fn compare(ground: &Ground, rig: &mut Rig, workloads: &[Workload]) -> Outcome<Vec<Row>> {
-    let mut subjects = Vec::new();
-    for name in &ground.args.subjects {
-        subjects.extend(Subject::start(name, ground)?.map(|s| (name.as_str(), s)));
-    }
+    let plain = start(ground)?;
     let mut rows = Vec::new();
     for workload in workloads {
+        let ground = &Ground { tls: workload.tls, ..*ground };
+        let before_tls = if workload.tls { start(ground)? } else { Vec::new() };
+        let subjects = if workload.tls { &before_tls } else { &plain };
         let bodies = workload.bodies();
         let start = rows.len();
         rows.extend(subjects.iter().map(|(_, s)| Row {
@@ -261,6 +282,15 @@ fn compare(ground: &Ground, rig: &mut Rig, workloads: &[Workload]) -> Outcome<Ve
     }
     eprint!("\r\x1b[K");
     Ok(rows)
+}
+
+/// The subjects that can be had; each with the name it was asked for by.
+fn start<'a>(ground: &Ground<'a>) -> Outcome<Vec<(&'a str, Subject)>> {
+    let mut subjects = Vec::new();
+    for name in &ground.args.subjects {
+        subjects.extend(Subject::start(name, ground)?.map(|s| (name.as_str(), s)));
+    }
+    Ok(subjects)
 }
 
 /// How much longer each body of a growing session is.
@@ -414,162 +444,6 @@ fn settled(rig: &mut Rig, subject: &Subject) -> Outcome<u64> {
     Ok(last)
 }
 
-impl Row {
-    fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
-        median(self.samples.iter().map(of).collect()).unwrap_or(0.0)
-    }
-
-    fn range(&self, of: impl Fn(&Sample) -> f64) -> (f64, f64) {
-        let all = self.samples.iter().map(of);
-        all.fold((f64::MAX, 0.0), |(low, high), v| (low.min(v), high.max(v)))
-    }
-
-    /// The median of the ratios to another subject, window by window: neighbours in time are compared. Of several with
-    /// that beginning (nginx set up in two ways) the cheapest is the yardstick.
-    fn ratio(&self, rows: &[Row], to: &str, of: impl Fn(&Sample) -> f64) -> Option<f64> {
-        if !self.measured {
-            return None;
-        }
-        let others = rows.iter().filter(|r| r.workload == self.workload && r.subject.starts_with(to));
-        let other = others.min_by(|a, b| a.median(&of).total_cmp(&b.median(&of)))?;
-        median(self.samples.iter().zip(&other.samples).map(|(a, b)| of(a) / of(b)).collect())
-    }
-
-    fn wrong(&self) -> u64 {
-        self.samples.iter().map(|s| s.wrong).sum()
-    }
-}
-
-/// Of the finite ones: a subject that did nothing has no ratio.
-fn median(mut all: Vec<f64>) -> Option<f64> {
-    all.retain(|v| v.is_finite());
-    all.sort_by(f64::total_cmp);
-    match all.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(all[n / 2]),
-        n => Some((all[n / 2 - 1] + all[n / 2]) / 2.0),
-    }
-}
-
-fn print_table(args: &BenchArgs, rows: &[Row]) {
-    let times = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |r| format!("{r:.2}"));
-    let mut last = "";
-    for row in rows {
-        let memory = row.workload == "memory";
-        if row.workload != last {
-            last = row.workload;
-            let what = match row.unit {
-                "stream" => "KiB per stream; idle MiB".to_owned(),
-                unit => format!(
-                    "µs of processor per {unit}, medians of {} windows of {} s",
-                    args.repeats, args.seconds
-                ),
-            };
-            println!("\n{last}: {what}");
-            if memory {
-                println!("  {:<12} {:>12} {:>10}", "", "KiB/stream", "idle MiB");
-            } else {
-                println!(
-                    "  {:<12} {:>9} {:>15} {:>9} {:>7} {:>7} {:>10} {:>7} {:>9} {:>9}",
-                    "",
-                    "serving",
-                    "(min-max)",
-                    "whole",
-                    "×floor",
-                    "×nginx",
-                    "per s",
-                    "reads",
-                    "p50 µs",
-                    "p99 µs"
-                );
-            }
-        }
-        let wrong = if row.wrong() > 0 { format!("  WRONG: {}", row.wrong()) } else { String::new() };
-        if memory {
-            let (kib, idle) = (row.median(|s| s.stream_kib), row.median(|s| s.idle_mib));
-            println!("  {:<12} {kib:>12.2} {idle:>10.2}{wrong}", row.subject);
-        } else {
-            let (low, high) = row.range(|s| s.serving_us);
-            let number = |value: f64| if row.measured { format!("{value:.2}") } else { "-".to_owned() };
-            let ratio = |to: &str| row.ratio(rows, to, |s| s.serving_us);
-            println!(
-                "  {:<12} {:>9} {:>15} {:>9} {:>7} {:>7} {:>10.0} {:>7.3} {:>9.0} {:>9.0}{wrong}",
-                row.subject,
-                number(row.median(|s| s.serving_us)),
-                if row.measured { format!("({low:.2}-{high:.2})") } else { String::new() },
-                number(row.median(|s| s.whole_us)),
-                times(ratio("floor")),
-                times(ratio("nginx")),
-                row.median(|s| s.units_per_s),
-                row.median(|s| s.reads),
-                row.median(|s| s.delay_p50_us),
-                row.median(|s| s.delay_p99_us)
-            );
-        }
-        let first = row.samples.iter().find_map(|s| s.complaints.first());
-        if let Some(complaint) = first {
-            println!("      {complaint}");
-        }
-    }
-}
-
-fn print_json(args: &BenchArgs, rows: &[Row]) {
-    let ratio = |r: Option<f64>| r.filter(|r| r.is_finite()).map_or("null".to_owned(), |r| format!("{r:.4}"));
-    let rows: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let samples: Vec<String> = row
-                .samples
-                .iter()
-                .map(|s| {
-                    format!(
-                        "{{\"serving_us\":{:.4},\"whole_us\":{:.4},\"units_per_s\":{:.1},\"reads_per_unit\":{:.4},\
-                         \"delay_p50_us\":{:.1},\"delay_p99_us\":{:.1},\"stream_kib\":{:.3},\"idle_mib\":{:.3},\
-                         \"wrong\":{}}}",
-                        s.serving_us,
-                        s.whole_us,
-                        s.units_per_s,
-                        s.reads,
-                        s.delay_p50_us,
-                        s.delay_p99_us,
-                        s.stream_kib,
-                        s.idle_mib,
-                        s.wrong
-                    )
-                })
-                .collect();
-            let complaints: Vec<String> =
-                row.samples.iter().flat_map(|s| &s.complaints).take(8).map(|c| quote(c)).collect();
-            format!(
-                "{{\"workload\":\"{}\",\"unit\":\"{}\",\"subject\":{},\"measured\":{},\"serving_us\":{:.4},\
-                 \"whole_us\":{:.4},\"serving_to_floor\":{},\"serving_to_nginx\":{},\"whole_to_nginx\":{},\
-                 \"stream_kib\":{:.3},\"idle_mib\":{:.3},\"wrong\":{},\"samples\":[{}],\"complaints\":[{}]}}",
-                row.workload,
-                row.unit,
-                quote(&row.subject),
-                row.measured,
-                row.median(|s| s.serving_us),
-                row.median(|s| s.whole_us),
-                ratio(row.ratio(rows, "floor", |s| s.serving_us)),
-                ratio(row.ratio(rows, "nginx", |s| s.serving_us)),
-                ratio(row.ratio(rows, "nginx", |s| s.whole_us)),
-                row.median(|s| s.stream_kib),
-                row.median(|s| s.idle_mib),
-                row.wrong(),
-                samples.join(","),
-                complaints.join(",")
-            )
-        })
-        .collect();
-    println!(
-        "{{\"seconds\":{},\"repeats\":{},\"event_bytes\":{},\"rows\":[\n{}\n]}}",
-        args.seconds,
-        args.repeats,
-        args.bytes,
-        rows.join(",\n")
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -592,11 +466,14 @@ mod tests {
             args.workloads.iter().map(|w| args.workload(w).expect("known")).collect();
         let server = Server::bind("127.0.0.1:0", Knobs::default(), None).expect("loopback");
         let folder = std::env::temp_dir();
-        let ground = Ground { provider: server.addr, folder: &folder, core: None, args: &args };
+        let front = server.addr;
+        let ground =
+            Ground { provider: server.addr, front, tls: false, folder: &folder, core: None, args: &args };
         let mut rig = Rig::new().expect("epoll");
         rig.serve(server).expect("listens");
         let rows = compare(&ground, &mut rig, &workloads).expect("runs");
-        assert_eq!(rows.len(), 8);
+        // Nothing stands between to speak TLS.
+        assert_eq!(rows.len(), 9);
         for row in rows {
             assert_eq!(
                 (row.wrong(), row.samples.len()),
@@ -634,7 +511,7 @@ mod tests {
             [row("nginx", [200.0, 220.0]), row("nginx-buffered", [60.0, 50.0]), row("weir", [90.0, 100.0])];
         assert_eq!(rows[2].ratio(&rows, "nginx", |s| s.serving_us), Some(1.75));
         assert_eq!(rows[2].ratio(&rows, "floor", |s| s.serving_us), None);
-        assert_eq!(median(vec![f64::NAN, f64::INFINITY]), None);
+        assert_eq!(report::median(vec![f64::NAN, f64::INFINITY]), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One epoll loop on one thread that can be provider, client or both: thousands of streams on one core, and a client
 //! that can tell the provider by shared memory when to speak.
 
+mod front;
 mod histogram;
 mod load;
 mod serve;
@@ -17,6 +18,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 pub(crate) use epoll::EventFlags as Flags;
+pub(crate) use front::Front;
 pub(crate) use histogram::Histogram;
 pub(crate) use load::{Load, Offer, Seen};
 pub(crate) use serve::Server;

@@ -202,7 +202,9 @@ pub(crate) fn offer(
     bodies: Vec<Arc<Vec<u8>>>,
 ) -> Outcome<Offer> {
     let path = if chat { "/v1/chat/completions" } else { "/v1/messages" };
-    let answer = Answer::new("POST", path, &bodies[0], &knobs.parse::<Knobs>()?);
+    let parsed = knobs.parse::<Knobs>()?;
+    let accept = if parsed.gzip { "accept-encoding: gzip\r\n" } else { "" };
+    let answer = Answer::new("POST", path, &bodies[0], &parsed);
     let credential = match chat {
         true => format!("authorization: Bearer {credential}"),
         false => format!("x-api-key: {credential}\r\nanthropic-version: 2023-06-01"),
@@ -211,7 +213,7 @@ pub(crate) fn offer(
         addr,
         head: format!(
             "POST {prefix}{path} HTTP/1.1\r\nhost: {addr}\r\nuser-agent: loadtest\r\ncontent-type: application/json\r\n\
-             accept: */*\r\n{credential}\r\nx-synthetic: {knobs}\r\n"
+             accept: */*\r\n{accept}{credential}\r\nx-synthetic: {knobs}\r\n"
         ),
         bodies,
         answer: Arc::new(answer),

@@ -12,6 +12,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::BenchArgs;
 use crate::Outcome;
 
+/// In the folder: the authority of the provider's certificate.
+pub(crate) const CA_FILE: &str = "provider-ca.pem";
+
 /// How long a subject may take to listen, and to end after SIGTERM.
 const START_MAX: Duration = Duration::from_secs(15);
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -26,8 +29,12 @@ pub(crate) struct Subject {
 }
 
 /// Where subjects are started: the provider they forward to, a folder of their own, the core they are pinned to.
+#[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {
     pub(crate) provider: SocketAddr,
+    /// The same provider behind TLS, and whether subjects are to reach it there.
+    pub(crate) front: SocketAddr,
+    pub(crate) tls: bool,
     pub(crate) folder: &'a Path,
     pub(crate) core: Option<usize>,
     pub(crate) args: &'a BenchArgs,
@@ -49,6 +56,7 @@ impl Subject {
         }
         let addr = free_address()?;
         match name {
+            "direct" | "floor" if ground.tls => Ok(None),
             "direct" => Ok(Some(Subject {
                 name: name.to_owned(),
                 addr: ground.provider,
@@ -164,7 +172,7 @@ fn nginx(addr: SocketAddr, ground: &Ground, buffered: bool) -> Outcome<Option<Co
     let folder = ground.folder.join(format!("nginx-{}", addr.port()));
     fs::create_dir_all(&folder)?;
     let config = folder.join("nginx.conf");
-    fs::write(&config, nginx_config(addr, ground.provider, &folder, buffered))?;
+    fs::write(&config, nginx_config(addr, ground, &folder, buffered))?;
     let mut command = Command::new(binary);
     command.arg("-p").arg(&folder).arg("-e").arg(folder.join("error.log")).arg("-c").arg(&config);
     Ok(Some(command))
@@ -172,7 +180,16 @@ fn nginx(addr: SocketAddr, ground: &Ground, buffered: bool) -> Outcome<Option<Co
 
 /// A plain proxy as it would be set up before a model API. What is cheapest for large requests (collect them whole) is
 /// dear in memory and the other way round, so there are two of it; answers stream in both.
-fn nginx_config(addr: SocketAddr, provider: SocketAddr, folder: &Path, buffered: bool) -> String {
+fn nginx_config(addr: SocketAddr, ground: &Ground, folder: &Path, buffered: bool) -> String {
+    let (provider, scheme) = if ground.tls { (ground.front, "https") } else { (ground.provider, "http") };
+    let ca = ground.folder.join(CA_FILE);
+    let tls = match ground.tls {
+        true => format!(
+            "proxy_ssl_trusted_certificate {}; proxy_ssl_verify on; proxy_ssl_server_name on; proxy_ssl_name localhost;",
+            ca.display()
+        ),
+        false => String::new(),
+    };
     let request = match buffered {
         true => "proxy_request_buffering on; client_body_buffer_size 512k",
         false => "proxy_request_buffering off",
@@ -188,7 +205,7 @@ fn nginx_config(addr: SocketAddr, provider: SocketAddr, folder: &Path, buffered:
          uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n\
          upstream provider {{ server {provider}; keepalive 4096; keepalive_requests 1000000000; }}\n\
          server {{ listen {addr} backlog=4096;\n\
-         location / {{ proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
+         location / {{ {tls} proxy_pass {scheme}://provider; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
          proxy_buffering off; {request}; proxy_read_timeout 600; }} }}\n\
          }}\n"
     )
@@ -202,8 +219,14 @@ fn weir_command(name: &str, binary: &Path, addr: SocketAddr, ground: &Ground) ->
         Some(path) => fs::read_to_string(path)?,
         None => WEIR_CONFIG.to_owned(),
     };
-    let text =
-        template.replace("@LISTEN@", &addr.to_string()).replace("@PROVIDER@", &ground.provider.to_string());
+    let mut text = template.replace("@LISTEN@", &addr.to_string());
+    if ground.tls {
+        let ca = ground.folder.join(CA_FILE);
+        text = text.replace("http://@PROVIDER@", &format!("https://localhost:{}", ground.front.port()));
+        text =
+            text.replacen("\"server\": {", &format!("\"server\": {{\"ca_file\": \"{}\", ", ca.display()), 1);
+    }
+    let text = text.replace("@PROVIDER@", &ground.provider.to_string());
     fs::write(&config, text)?;
     let mut command = Command::new(binary);
     command.arg("serve").arg("--config").arg(&config).arg("--data").arg(folder.join("data"));
