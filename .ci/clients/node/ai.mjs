@@ -5,6 +5,9 @@ import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
 
+// It does not know the synthetic models, and says so at each turn.
+globalThis.AI_SDK_LOG_WARNINGS = false;
+
 const url = process.env.WEIR_URL.replace(/\/+$/, "");
 const apiKey = process.env.WEIR_KEY ?? "sk-weir-ci";
 const openai = createOpenAI({ baseURL: `${url}/v1`, apiKey });
