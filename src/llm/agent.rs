@@ -170,6 +170,7 @@ const AGENTS: &[Agent] = &[
             Mark::UserAgent("copilot/"),
             Mark::Field("copilot-integration-id"),
             Mark::Field("x-initiator"),
+            Mark::System("You are the GitHub Copilot CLI"),
         ],
     ),
     agent("cursor", false, &[Mark::Field("x-cursor-client-version")]),
@@ -177,7 +178,15 @@ const AGENTS: &[Agent] = &[
     agent("mux", false, &[Mark::UserAgent("mux/"), Mark::Field("x-mux-workspace-id")]),
     agent("crush", false, &[Mark::UserAgent("Charm Crush/"), Mark::UserAgent("Charm-Crush/")]),
     agent("fantasy", false, &[Mark::UserAgent("Charm-Fantasy/")]),
-    agent("pi", false, &[Mark::UserAgent("pi/"), Mark::System("You are pi")]),
+    agent(
+        "pi",
+        false,
+        &[
+            Mark::UserAgent("pi/"),
+            Mark::System("You are pi"),
+            Mark::System("You are an expert coding assistant operating inside pi,"),
+        ],
+    ),
     agent("anthropic-sdk", false, &[Mark::UserAgent("Anthropic/"), Mark::UserAgent("AsyncAnthropic/")]),
     agent("openai-sdk", false, &[Mark::UserAgent("OpenAI/"), Mark::UserAgent("AsyncOpenAI/")]),
     agent("google-genai", false, &[Mark::UserAgent("google-genai-sdk/")]),
@@ -325,6 +334,20 @@ mod tests {
         ] {
             let caller = with(&fields, &Ask::default());
             assert_eq!((caller.agent.as_str(), caller.agent_version.as_str()), (name, version), "{fields:?}");
+        }
+    }
+
+    /// Programs on a vendor's SDK send its user agent: the system prompt tells them.
+    #[test]
+    fn agents_by_how_their_prompt_begins() {
+        for (start, name) in [
+            ("You are an expert coding assistant operating inside pi, a coding agent harness.", "pi"),
+            ("You are Cline, a careful and helpful coding agent", "cline"),
+            ("You are the GitHub Copilot CLI, a terminal assistant", "copilot"),
+            ("You are an expert coding assistant.", "openai-sdk"),
+        ] {
+            let ask = Ask { system_start: Some(start.into()), ..Ask::default() };
+            assert_eq!(with(&[("user-agent", "OpenAI/JS 6.26.0")], &ask).agent, name);
         }
     }
 

@@ -1,5 +1,6 @@
 //! One function a client: where its settings stand, as of autumn 2026. What the CI suites run themselves (Claude Code,
-//! Codex, Gemini CLI, opencode) is shown there to work; the others follow their vendors' pages.
+//! Codex, Gemini CLI, opencode, the SDKs) is shown there to work; Copilot CLI, Cline, pi and Qwen Code were tried by hand
+//! with the versions of the day; the others follow their vendors' pages.
 
 use serde_json::json;
 
