@@ -118,8 +118,7 @@ fn bodies_that_could_be_read_in_two_ways_are_refused() {
 
 #[test]
 fn text_that_is_not_utf8_is_left_alone_unless_it_is_read() {
-    let body =
-        b"{\"x\":\"\xff\",\"model\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}";
+    let body = b"{\"x\":\"\xff\",\"model\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}";
     let ask = AskReader::new(Dialect::Chat).finish(body).unwrap();
     assert_eq!((ask.messages, ask.user_message), (1, None));
     let fault = AskReader::new(Dialect::Chat).finish(b"{\"model\":\"\xff\"}");
