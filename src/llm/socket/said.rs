@@ -149,11 +149,10 @@ impl Socket {
             return Err(AskFault::DuplicateKey(other));
         }
         let inherited = self.model.clone().filter(|_| inherits && from.at("model").is_none());
-        let mut reader = AskReader::new(self.dialect).with_model_in_path(inherited);
-        reader.advance(from.bytes())?;
-        let start = from.bytes().as_ptr().addr() - text.as_ptr().addr();
-        let model_span = reader.model_span().map(|span| span.start + start..span.end + start);
+        let reader = AskReader::new(self.dialect).with_model_in_path(inherited);
         let mut ask = reader.finish(from.bytes())?;
+        let place = |value: Raw<'_>| value.bytes().as_ptr().addr() - text.as_ptr().addr();
+        let model_span = from.at("model").map(|model| place(model)..place(model) + model.bytes().len());
         ask.stream = true;
         if self.dialect == Dialect::Live {
             ask.model = ask.model.map(|model| bare_model(&model).to_owned());

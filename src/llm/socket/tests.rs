@@ -118,6 +118,8 @@ fn claims_and_warm_ups() {
         &socket,
         r#"{"type":"response.create","model":"m","generate":false,"client_metadata":{"session_id":"s","n":1}}"#,
     );
+    let renamed = asked.renamed(br#"{"type":"response.create","model":"m"}"#, "n").unwrap();
+    assert_eq!(renamed, br#"{"type":"response.create","model":"n"}"#);
     assert_eq!((asked.kind, asked.claims.text("session_id")), (Begun::WarmUp, Some("s")));
     assert!(!asked.kind.is_turn());
 }
