@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weir::base::clock;
 use weir::config::{Options, load};
-use weir::llm::dialect::Dialect;
+use weir::llm::dialect::paths::Flag;
 use weir::policy::decide::{Denial, Verdict, Wants, decide};
 use weir::policy::identity::Principal;
 use weir::policy::rights::{KnownRights, Rights};
@@ -27,11 +27,11 @@ fn main() {
 
     report("decide/remembered/1000x200", ROUNDS, |round| {
         let name = &names[round as usize % MODELS];
-        allowed(&known.decide(&snapshot, Some(&alice), Wants::new(Dialect::Chat, Some(name))))
+        allowed(&known.decide(&snapshot, Some(&alice), Wants::new(Flag::OpenaiChat, Some(name))))
     });
     let strangers: Vec<String> = (0..ROUNDS).map(|n| format!("unheard-of-{n}")).collect();
     report("decide/unheard-of-model/1000x200", ROUNDS, |round| {
-        let wants = Wants::new(Dialect::Chat, Some(&strangers[round as usize]));
+        let wants = Wants::new(Flag::OpenaiChat, Some(&strangers[round as usize]));
         denied(&known.decide(&snapshot, Some(&alice), wants), Denial::NoModel)
     });
     // Two more models of the same provider: each must be served and granted there.
@@ -40,7 +40,7 @@ fn main() {
     report("decide/several-models/1000x200", ROUNDS, |round| {
         let name = &names[round as usize % MODELS];
         let others = &beside[round as usize % 10];
-        let wants = Wants { others, ..Wants::new(Dialect::Chat, Some(name)) };
+        let wants = Wants { others, ..Wants::new(Flag::OpenaiChat, Some(name)) };
         allowed(&known.decide(&snapshot, Some(&alice), wants))
     });
     report("decide/known-principal-first-look/1000x200", ROUNDS, |round| {
@@ -48,7 +48,7 @@ fn main() {
     });
     // Not promised: what a principal's first request pays once per core and snapshot.
     let spent = timed(2_000, |_| {
-        allowed(&decide(&snapshot, Some(&alice), Wants::new(Dialect::Chat, Some("model-1"))))
+        allowed(&decide(&snapshot, Some(&alice), Wants::new(Flag::OpenaiChat, Some("model-1"))))
     });
     println!("decide/first-request/1000x200 {spent} ns");
 }

@@ -150,6 +150,7 @@ impl Server {
             driver: driver.name(),
             started_at_us: clock::wall(),
             snapshot: options.snapshot.clone(),
+            tls: tls.clone(),
             drain: drain.clone(),
         };
         let control = admin::Control::start(questions, facts)

@@ -12,7 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Facts;
 use super::api::{Room, page};
+use super::credentials::Maker;
 use super::door::{Door, Link};
+use super::fetch::Fetcher;
+use super::objects::Objects;
 use super::socket::ControlSocket;
 use crate::wire::crossing::Ask;
 
@@ -73,6 +76,11 @@ async fn answer(
     mut stopped: oneshot::Receiver<()>,
 ) {
     tokio::spawn(signals.drain(room.facts.drain.clone()));
+    let objects = Arc::new(Objects::default());
+    let maker = Arc::new(Maker::new(Fetcher {
+        tls: room.facts.tls.clone(),
+        networks: room.facts.snapshot.private_networks.clone(),
+    }));
     let serving = tokio::spawn(socket.serve(room.clone()));
     loop {
         let ask = tokio::select! {
@@ -83,6 +91,18 @@ async fn answer(
             None => break,
             Some(Ask::Resolve(host, port, reply)) => {
                 tokio::spawn(async move { drop(reply.send(resolve(&host, port).await)) });
+            }
+            Some(Ask::Bind(made, reply)) => {
+                objects.bind(made).await;
+                let _ = reply.send(());
+            }
+            Some(Ask::Owner(id, reply)) => {
+                let (objects, room) = (objects.clone(), room.clone());
+                tokio::spawn(async move { drop(reply.send(objects.owner(&room.store, id).await)) });
+            }
+            Some(Ask::Credential(source, refused, reply)) => {
+                let maker = maker.clone();
+                tokio::spawn(async move { drop(reply.send(maker.obtain(&source, refused.as_ref()).await)) });
             }
             Some(Ask::Page(request, reply)) => {
                 let room = room.clone();

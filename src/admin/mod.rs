@@ -13,9 +13,12 @@
 mod api;
 mod audit;
 mod control;
+mod credentials;
 mod dashboard;
 mod door;
+mod fetch;
 mod metrics;
+mod objects;
 mod question;
 mod reply;
 mod socket;
@@ -51,6 +54,8 @@ pub struct Facts {
     pub started_at_us: u64,
     /// Configuration in force.
     pub snapshot: Arc<Snapshot>,
+    /// TLS towards those the control thread asks.
+    pub tls: Arc<rustls::ClientConfig>,
     /// Set while draining.
     pub drain: Arc<AtomicBool>,
 }

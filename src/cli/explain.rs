@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::check::{LoadingArgs, NotLoaded};
 use super::out;
 use crate::config::{Loaded, Options, embedded};
-use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::Flag;
 use crate::policy::decide::{Verdict, Wants};
 use crate::policy::explain::{Explanation, Step, explain};
 use crate::policy::identity::{Kind, Principal};
@@ -40,36 +41,18 @@ pub struct ExplainArgs {
     /// The provider meant, as in PROVIDER/MODEL.
     #[arg(long, requires = "model")]
     pub provider: Option<String>,
-    /// API language of the endpoint; every one that is spoken where absent.
-    #[arg(long, value_enum)]
-    pub dialect: Option<DialectArg>,
+    /// Compatibility flag that opens the endpoint; every one that a provider has where absent.
+    #[arg(long, value_parser = PossibleValuesParser::new(Flag::ALL.iter().map(|flag| flag.name())))]
+    pub flag: Option<String>,
     /// The configuration; without it, the embedded default.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// One JSON object a language instead of words.
+    /// One JSON object a flag instead of words.
     #[arg(long)]
     pub json: bool,
     /// How the file is loaded.
     #[command(flatten)]
     pub loading: LoadingArgs,
-}
-
-/// API languages as arguments.
-#[derive(ValueEnum, Clone, Copy, Debug)]
-pub enum DialectArg {
-    /// Anthropic Messages
-    Messages,
-    /// OpenAI Chat Completions
-    Chat,
-}
-
-impl DialectArg {
-    fn dialect(self) -> Dialect {
-        match self {
-            DialectArg::Messages => Dialect::Messages,
-            DialectArg::Chat => Dialect::Chat,
-        }
-    }
 }
 
 /// Run the command.
@@ -84,13 +67,13 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     };
     let principal = principal(args);
     let mut allowed = false;
-    for dialect in dialects(args, &loaded.snapshot) {
-        let wants = Wants::new(dialect, args.model.as_deref());
+    for flag in flags(args, &loaded.snapshot) {
+        let wants = Wants::new(flag, args.model.as_deref());
         let explanation = explain(&loaded.snapshot, Some(&principal), wants, args.provider.as_deref());
         allowed |= matches!(explanation.verdict, Verdict::Allow(_));
         match args.json {
-            true => out::line(as_json(dialect, &explanation)),
-            false => out::line(format_args!("{}: {}", dialect.name(), explanation.to_string().trim_end())),
+            true => out::line(as_json(flag, &explanation)),
+            false => out::line(format_args!("{}: {}", flag.name(), explanation.to_string().trim_end())),
         }
     }
     if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -143,20 +126,18 @@ fn joined(tags: &str) -> String {
     tags.join(",")
 }
 
-fn dialects(args: &ExplainArgs, snapshot: &Snapshot) -> Vec<Dialect> {
-    if let Some(dialect) = args.dialect {
-        return vec![dialect.dialect()];
+fn flags(args: &ExplainArgs, snapshot: &Snapshot) -> Vec<Flag> {
+    if let Some(flag) = args.flag.as_deref().and_then(Flag::from_name) {
+        return vec![flag];
     }
-    let mut spoken: Vec<Dialect> = Vec::new();
-    for dialect in snapshot.providers.iter().flat_map(|provider| &provider.dialects) {
-        if !spoken.contains(dialect) {
-            spoken.push(*dialect);
-        }
-    }
-    if spoken.is_empty() { vec![Dialect::Chat] } else { spoken }
+    let mut open: Vec<Flag> =
+        snapshot.providers.iter().flat_map(|provider| &provider.flags).copied().collect();
+    open.sort_unstable();
+    open.dedup();
+    if open.is_empty() { vec![Flag::OpenaiChat] } else { open }
 }
 
-fn as_json(dialect: Dialect, explanation: &Explanation) -> serde_json::Value {
+fn as_json(flag: Flag, explanation: &Explanation) -> serde_json::Value {
     let (allowed, why, providers) = match &explanation.verdict {
         Verdict::Allow(plan) => (true, None, plan.providers.iter().map(|p| p.id.as_str()).collect()),
         Verdict::Deny(why) => (false, Some(why.words()), Vec::new()),
@@ -171,7 +152,7 @@ fn as_json(dialect: Dialect, explanation: &Explanation) -> serde_json::Value {
         })
     };
     json!({
-        "dialect": dialect,
+        "flag": flag.name(),
         "allowed": allowed,
         "why": why,
         "providers": providers,

@@ -10,7 +10,7 @@ use loadtest::Provider;
 use serde::Serialize;
 
 use crate::base::clock;
-use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::Flag;
 use crate::policy::glob::Glob;
 use crate::policy::snapshot::{self, Credential, Origin, Snapshot};
 use crate::record::store::{Filter, GroupBy, Reader};
@@ -20,12 +20,12 @@ pub(super) const HELD: &str = "held-by-the-gateway";
 
 /// Every dialect that the synthetic provider speaks, each under the vendor that has it.
 pub(super) fn snapshot_before(provider: SocketAddr) -> Snapshot {
-    let one = |id: &str, dialects: &[Dialect], credential: Option<(&str, String)>| {
+    let one = |id: &str, flags: &[Flag], credential: Option<(&str, String)>| {
         Arc::new(snapshot::Provider {
             id: id.into(),
             origin: Origin { tls: false, host: provider.ip().to_string(), port: provider.port() },
             credential: credential.map(|(field, value)| Credential { field: field.into(), value }),
-            dialects: dialects.to_vec(),
+            flags: flags.to_vec(),
             models: Glob::new("**").into_iter().collect(),
             name: Some("synthetic".into()),
             ..snapshot::Provider::default()
@@ -34,11 +34,11 @@ pub(super) fn snapshot_before(provider: SocketAddr) -> Snapshot {
     let bearer = Some(("authorization", format!("Bearer {HELD}")));
     Snapshot {
         providers: vec![
-            one("anthropic", &[Dialect::Messages], Some(("x-api-key", HELD.to_owned()))),
-            one("openai", &[Dialect::Chat, Dialect::Responses], bearer.clone()),
-            one("gemini", &[Dialect::Gemini], Some(("x-goog-api-key", HELD.to_owned()))),
-            one("bedrock", &[Dialect::Converse, Dialect::Invoke], bearer),
-            one("ollama", &[Dialect::Ollama], None),
+            one("anthropic", &[Flag::AnthropicMessages], Some(("x-api-key", HELD.to_owned()))),
+            one("openai", &[Flag::OpenaiChat, Flag::OpenaiResponses], bearer.clone()),
+            one("gemini", &[Flag::GeminiGenerateContent], Some(("x-goog-api-key", HELD.to_owned()))),
+            one("bedrock", &[Flag::BedrockConverse, Flag::BedrockModelInvoke], bearer),
+            one("ollama", &[Flag::OllamaNative], None),
         ],
         host_names: vec!["localhost".into()],
         loopback_is_user: true,

@@ -1,5 +1,7 @@
 //! From what is written to what is in force: names resolved, contradictions refused with the place they stand.
 
+mod credentials;
+mod egress;
 mod grants;
 mod identity;
 mod prices;
@@ -7,6 +9,7 @@ mod providers;
 mod quotas;
 mod secrets;
 
+pub(crate) use egress::{by_environment, parse as parse_proxy};
 pub(crate) use providers::in_field;
 
 use std::io;
@@ -180,6 +183,7 @@ impl<'a> Compiling<'a> {
             providers,
             prices,
             host_names: self.host_names(&install),
+            private_networks: server.map(|server| server.private_networks.clone()).unwrap_or_default(),
             loopback_is_user: false,
             grants,
             groups,

@@ -3,110 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::compile::{DEFAULT_LISTEN, Install, Listen, Loaded, Options, in_field};
+use super::compile::{
+    DEFAULT_LISTEN, Install, Listen, Loaded, Options, by_environment, in_field, parse_proxy,
+};
 use super::file::Address;
-use super::provider::{Authorization, BaseUrl};
+use super::provider::BaseUrl;
 use crate::base::settings::{Place, Problem};
-use crate::llm::dialect::Dialect;
 use crate::llm::price::{CostBasis, Listing};
+use crate::llm::provider::{self as vendor, Vendor};
 use crate::policy::glob::Glob;
 use crate::policy::identity::settings::SourceKind;
 use crate::policy::snapshot::{Origin, Provider, Snapshot};
-
-/// A vendor whose key people keep in the environment.
-struct Vendor {
-    id: &'static str,
-    keys: &'static [&'static str],
-    base_url: &'static str,
-    origin: &'static str,
-    authorization: Authorization,
-    dialects: &'static [Dialect],
-    models: &'static [&'static str],
-}
-
-/// In order of preference. Vendors that share a language with one above list their own names, which win over `**`.
-const VENDORS: &[Vendor] = &[
-    Vendor {
-        id: "anthropic",
-        keys: &["ANTHROPIC_API_KEY"],
-        base_url: "ANTHROPIC_BASE_URL",
-        origin: "https://api.anthropic.com",
-        authorization: Authorization::XApiKey,
-        dialects: &[Dialect::Messages],
-        models: &["**"],
-    },
-    Vendor {
-        id: "openai",
-        keys: &["OPENAI_API_KEY"],
-        base_url: "OPENAI_BASE_URL",
-        origin: "https://api.openai.com",
-        authorization: Authorization::Bearer,
-        dialects: &[
-            Dialect::Chat,
-            Dialect::Responses,
-            Dialect::Realtime,
-            Dialect::Completions,
-            Dialect::Embeddings,
-            Dialect::Images,
-            Dialect::Audio,
-            Dialect::Moderations,
-        ],
-        models: &["**"],
-    },
-    Vendor {
-        id: "gemini",
-        keys: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
-        base_url: "GEMINI_BASE_URL",
-        origin: "https://generativelanguage.googleapis.com",
-        authorization: Authorization::XGoogApiKey,
-        dialects: &[Dialect::Gemini, Dialect::Interactions, Dialect::Live],
-        models: &["**"],
-    },
-    Vendor {
-        id: "mistral",
-        keys: &["MISTRAL_API_KEY"],
-        base_url: "MISTRAL_BASE_URL",
-        origin: "https://api.mistral.ai",
-        authorization: Authorization::Bearer,
-        dialects: &[Dialect::Chat],
-        models: &[
-            "mistral-*",
-            "ministral-*",
-            "magistral-*",
-            "codestral-*",
-            "devstral-*",
-            "pixtral-*",
-            "open-mi*",
-        ],
-    },
-    Vendor {
-        id: "deepseek",
-        keys: &["DEEPSEEK_API_KEY"],
-        base_url: "DEEPSEEK_BASE_URL",
-        origin: "https://api.deepseek.com",
-        authorization: Authorization::Bearer,
-        dialects: &[Dialect::Chat],
-        models: &["deepseek-*"],
-    },
-    Vendor {
-        id: "xai",
-        keys: &["XAI_API_KEY"],
-        base_url: "XAI_BASE_URL",
-        origin: "https://api.x.ai",
-        authorization: Authorization::Bearer,
-        dialects: &[Dialect::Chat],
-        models: &["grok-*"],
-    },
-    Vendor {
-        id: "openrouter",
-        keys: &["OPENROUTER_API_KEY"],
-        base_url: "OPENROUTER_BASE_URL",
-        origin: "https://openrouter.ai/api",
-        authorization: Authorization::Bearer,
-        dialects: &[Dialect::Chat],
-        models: &["*/*"],
-    },
-];
+use crate::wire::credential::Source;
 
 /// The embedded default. Never fails: what cannot be used is left out with a warning.
 #[must_use]
@@ -116,16 +24,18 @@ pub fn embedded(env: &dyn Fn(&str) -> Option<String>, options: &Options) -> Load
         listen.extend(DEFAULT_LISTEN.parse::<SocketAddr>().ok());
     }
     let mut warnings = Vec::new();
-    let providers: Vec<_> = VENDORS
+    let providers: Vec<_> = vendor::ALL
         .iter()
         .filter_map(|vendor| provider(vendor, env, &listen, &mut warnings))
         .map(Arc::new)
         .collect();
     if providers.is_empty() {
-        let keys: Vec<_> = VENDORS.iter().flat_map(|vendor| vendor.keys.first()).copied().collect();
+        let keys: Vec<_> =
+            vendor::ALL.iter().filter_map(|vendor| vendor.keys.first()).take(3).copied().collect();
         warnings.push(
-            Problem::warning(&Place::default(), "no provider: no key is set in the environment")
-                .expected(format!("set one of {}, write a file, or try `weir demo`", keys.join(", "))),
+            Problem::warning(&Place::default(), "no provider: no key is set in the environment").expected(
+                format!("set {} or another vendor's, write a file, or try `weir demo`", keys.join(", ")),
+            ),
         );
     }
     for address in listen.iter().filter(|address| !address.ip().to_canonical().is_loopback()) {
@@ -151,44 +61,105 @@ pub fn embedded(env: &dyn Fn(&str) -> Option<String>, options: &Options) -> Load
 }
 
 fn provider(
-    vendor: &Vendor,
+    vendor: &'static Vendor,
     env: &dyn Fn(&str) -> Option<String>,
     listen: &[SocketAddr],
     warnings: &mut Vec<Problem>,
 ) -> Option<Provider> {
-    let (name, key) = vendor.keys.iter().find_map(|name| Some((*name, env(name)?)))?;
-    let key = key.trim();
+    let env = |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let (name, key) = match vendor.keys.iter().find_map(|name| Some((*name, env(name)?))) {
+        Some((name, key)) => (name, Some(key)),
+        // Without a key, a vendor is there when its credential can be made, or when it takes none and somebody says where.
+        None if made_from(vendor, &env).is_some() || vendor.id == "ollama" => (vendor.base_url, None),
+        None => return None,
+    };
     let variable = |name: &str| Place { path: format!("${name}").into(), ..Place::default() };
-    if key.is_empty() || key.chars().any(char::is_control) {
+    if key.as_ref().is_some_and(|key| key.chars().any(char::is_control)) {
         warnings.push(
             Problem::warning(&variable(name), "is no key").expected(format!("{} is left out", vendor.id)),
         );
         return None;
     }
-    let own = BaseUrl::parse(vendor.origin).ok()?;
-    let url = env(vendor.base_url).filter(|text| !text.trim().is_empty()).map_or(own.clone(), |text| {
-        chosen(text.trim(), listen).unwrap_or_else(|why| {
-            let to_do = format!("{} is used instead", vendor.origin);
-            warnings.push(Problem::warning(&variable(vendor.base_url), why).expected(to_do));
+    // The location that is everywhere has no label in the host.
+    let origin = filled(vendor.origin, &env).map(|origin| origin.replace("://global-", "://"));
+    let own = origin.and_then(|origin| BaseUrl::parse(&origin).ok());
+    let url = match env(vendor.base_url) {
+        None => own,
+        Some(text) => chosen(&text, listen).map(Some).unwrap_or_else(|why| {
+            let instead = own
+                .as_ref()
+                .map_or("it is left out".into(), |own| format!("{} is used instead", own.origin.authority()));
+            warnings.push(Problem::warning(&variable(vendor.base_url), why).expected(instead));
             own
-        })
-    });
-    if vendor.dialects.is_empty() {
-        let what = format!("no reader for {}'s own API yet: its endpoints answer 404", vendor.id);
-        warnings.push(Problem::warning(&variable(name), what));
-    }
+        }),
+    };
+    let Some(url) = url else {
+        if key.is_some() {
+            let what = format!("is set, but not where {} is", vendor.id);
+            warnings.push(Problem::warning(&variable(name), what).expected(where_from(vendor)));
+        }
+        return None;
+    };
+    let proxy = match by_environment(&env, &url.origin) {
+        None => None,
+        Some((name, text)) => match parse_proxy(&text) {
+            Ok(proxy) => Some(proxy),
+            Err(why) => {
+                let left_out = format!("{} is left out", vendor.id);
+                warnings.push(Problem::warning(&variable(name), why).expected(left_out));
+                return None;
+            }
+        },
+    };
     let listing = Listing { basis: CostBasis::of_host(&url.origin.host), ..Listing::default() };
     Some(Provider {
         id: vendor.id.into(),
         listing,
+        proxy,
         origin: url.origin,
         prefix: url.prefix,
-        credential: Some(in_field(vendor.authorization, key)),
-        dialects: vendor.dialects.to_vec(),
+        made_from: made_from(vendor, &env).filter(|_| key.is_none()),
+        region: match vendor.id {
+            "bedrock" => env("AWS_REGION"),
+            "vertex" => env("GOOGLE_CLOUD_LOCATION"),
+            _ => None,
+        },
+        project: env("GOOGLE_CLOUD_PROJECT"),
+        credential: key.map(|key| in_field(vendor.authorization, &key)),
+        vendor,
+        flags: vendor.flags.to_vec(),
         models: vendor.models.iter().filter_map(|model| Glob::new(model).ok()).collect(),
         place: variable(name),
         ..Provider::default()
     })
+}
+
+/// What a vendor's credential is made from, where the environment has what it takes.
+fn made_from(vendor: &Vendor, env: &dyn Fn(&str) -> Option<String>) -> Option<Source> {
+    const AWS: [&str; 4] = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    ];
+    match vendor.id {
+        "bedrock" => AWS.iter().any(|name| env(name).is_some()).then_some(Source::AwsChain),
+        "vertex" => env("GOOGLE_APPLICATION_CREDENTIALS").map(Source::GoogleKeyFile),
+        _ => None,
+    }
+}
+
+/// An origin with its variables filled in; `None` where one is not set.
+fn filled(origin: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let Some((before, rest)) = origin.split_once('{') else { return Some(origin.to_owned()) };
+    let (name, after) = rest.split_once('}')?;
+    Some([before, &env(name)?, after].concat())
+}
+
+fn where_from(vendor: &Vendor) -> String {
+    let named = vendor.origin.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+    let named = named.map_or(vendor.base_url, |(name, _)| name);
+    format!("set {named}, too")
 }
 
 /// A base URL from the environment. Agents' settings put this very gateway there, which would be a loop.
@@ -240,6 +211,30 @@ mod tests {
         let credential = openai.credential.as_ref().expect("a key");
         assert_eq!((credential.field.as_str(), credential.value.as_str()), ("authorization", "Bearer sk-y"));
         assert!(loaded.snapshot.loopback_is_user && loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn vendors_without_a_key_are_known_by_what_makes_their_credential() {
+        let loaded = loaded(&[
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_PROFILE", "work"),
+            ("GOOGLE_CLOUD_LOCATION", "global"),
+            ("GOOGLE_CLOUD_PROJECT", "p-1"),
+            ("GOOGLE_APPLICATION_CREDENTIALS", "/etc/key.json"),
+            ("OLLAMA_HOST", "127.0.0.1:11434"),
+            ("AZURE_OPENAI_API_KEY", "k"),
+        ]);
+        let shown = |id: &str| {
+            let provider = loaded.snapshot.providers.iter().find(|provider| provider.id == id).expect(id);
+            (provider.origin.host.clone(), provider.region.clone(), provider.made_from.clone())
+        };
+        let aws = "bedrock-runtime.eu-west-1.amazonaws.com";
+        assert_eq!(shown("bedrock"), (aws.into(), Some("eu-west-1".into()), Some(Source::AwsChain)));
+        let google = Some(Source::GoogleKeyFile("/etc/key.json".into()));
+        assert_eq!(shown("vertex"), ("aiplatform.googleapis.com".into(), Some("global".into()), google));
+        assert_eq!(shown("ollama").0, "127.0.0.1");
+        let azure = loaded.warnings.iter().find(|problem| problem.what.contains("azure")).expect("a warning");
+        assert!(azure.to_string().contains("AZURE_OPENAI_ENDPOINT"), "{azure}");
     }
 
     #[test]

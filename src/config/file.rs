@@ -88,6 +88,8 @@ settings! {
         pub drain_timeout: Duration = Duration::from_secs(60),
         /// Key for secrets at rest, or a reference to it.
         pub secret_key: Option<SecretText> = None,
+        /// Private networks that the host names of providers may lead to; an address that stands in a URL needs none.
+        pub private_networks: Vec<Network> = Vec::new(),
         /// Certificates of providers' authorities beside the public ones, as a PEM file.
         pub ca_file: Option<String> = None,
     }

@@ -80,21 +80,13 @@ impl Found {
     }
 
     fn provider(&mut self, place: &Place, provider: &ProviderSettings) {
-        if provider.proxy.is_some() {
-            self.unenforced(
-                place,
-                "egress proxies are not built yet: the provider would be reached directly",
-            );
-        }
-        if provider.max_connections.is_some() {
-            self.unenforced(place, "max_connections is not enforced yet");
-        }
         for (written, what) in [
-            (provider.keys.len() > 1, "only the first of several keys is used yet"),
             (provider.ask_usage != AskUsage::Never, "usage is not asked for yet"),
             (provider.on_client_gone == OnClientGone::Drain, "requests are cancelled when the client goes"),
-            (provider.retry_unsafe, "requests are retried only where nothing was executed"),
-            (provider.timeouts.is_some(), "a provider's own timeouts are not in force yet"),
+            (
+                provider.timeouts.as_ref().is_some_and(|t| t.total.is_some()),
+                "the total time of an exchange is not bounded yet",
+            ),
         ] {
             if written {
                 self.later(place, what);

@@ -6,33 +6,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::base::settings::{At, Kind, Reader, SecretText, Setting, Tree};
-use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::Flag;
 use crate::llm::price::CostBasis;
 use crate::llm::price::go_match::Pattern;
+pub use crate::llm::provider::Authorization;
 use crate::policy::glob::Glob;
 use crate::policy::grant::settings::HeaderLine;
 use crate::policy::snapshot::Origin;
 use crate::{choices, settings};
 
 choices! {
-    /// Which field carries the provider's credential.
-    pub enum Authorization {
-        /// `Authorization: Bearer KEY`
-        Bearer = "bearer",
-        /// `x-api-key: KEY` (Anthropic)
-        XApiKey = "x-api-key",
-        /// `x-goog-api-key: KEY` (Gemini)
-        XGoogApiKey = "x-goog-api-key",
-        /// `Authorization: Splunk KEY`
-        Hec = "hec",
-        /// `cf-aig-authorization: Bearer KEY`
-        CfAig = "cf-aig-authorization",
-        /// `api-key: KEY` (Azure)
-        Azure = "azure",
-        /// Each request signed (AWS).
-        Sigv4 = "sigv4",
-    }
-
     /// Whose credential reaches the provider.
     pub enum AuthMode {
         /// The configured one, always.
@@ -68,66 +51,6 @@ choices! {
         /// Let pass, cost unknown.
         Allow = "allow",
     }
-
-    /// A flag opens the endpoints of one API language; all else is 404.
-    pub enum Flag {
-        /// OpenAI Chat Completions
-        OpenaiChat = "openai_chat",
-        /// OpenAI Responses
-        OpenaiResponses = "openai_responses",
-        /// Anthropic Messages
-        AnthropicMessages = "anthropic_messages",
-        /// Gemini API
-        GeminiGenerateContent = "gemini_generate_content",
-        /// Vertex AI, Gemini models
-        GoogleGenerateContent = "google_generate_content",
-        /// Vertex AI, partners' models
-        GoogleRawPredict = "google_raw_predict",
-        /// Bedrock InvokeModel
-        BedrockModelInvoke = "bedrock_model_invoke",
-        /// Bedrock Converse
-        BedrockConverse = "bedrock_converse",
-        /// Completions, embeddings, images, audio, moderations
-        OpenaiOther = "openai_other",
-        /// OpenAI Realtime
-        OpenaiRealtime = "openai_realtime",
-        /// Ollama's own API
-        OllamaNative = "ollama_native",
-        /// Batches
-        Batches = "batches",
-        /// Gemini Code Assist
-        CodeAssist = "code_assist",
-        /// Gemini CLI through Vertex
-        GeminiCliVertex = "experimental_gemini_cli_vertex_compat",
-    }
-}
-
-impl Flag {
-    /// The API languages behind the flag; none where this version has no reader that a provider could be reached by.
-    #[must_use]
-    pub fn dialects(self) -> &'static [Dialect] {
-        match self {
-            Flag::OpenaiChat => &[Dialect::Chat],
-            Flag::OpenaiResponses => &[Dialect::Responses],
-            Flag::AnthropicMessages | Flag::GoogleRawPredict => &[Dialect::Messages],
-            Flag::GeminiGenerateContent => &[Dialect::Gemini, Dialect::Interactions, Dialect::Live],
-            Flag::GoogleGenerateContent | Flag::GeminiCliVertex => &[Dialect::Gemini],
-            Flag::BedrockModelInvoke => &[Dialect::Invoke],
-            Flag::BedrockConverse => &[Dialect::Converse],
-            Flag::OpenaiOther => &[
-                Dialect::Completions,
-                Dialect::Embeddings,
-                Dialect::Images,
-                Dialect::Audio,
-                Dialect::Moderations,
-            ],
-            Flag::OllamaNative => &[Dialect::Ollama],
-            Flag::CodeAssist => &[Dialect::CodeAssist],
-            Flag::OpenaiRealtime => &[Dialect::Realtime],
-            // Batches have a reader, but no way through the gateway yet.
-            Flag::Batches => &[],
-        }
-    }
 }
 
 settings! {
@@ -161,8 +84,10 @@ settings! {
         pub model_cost_map: Vec<ModelCost> = Vec::new(),
         /// Names of ours for models of its: the request is rewritten to the model's own name.
         pub aliases: Vec<(At<String>, At<String>)> = Vec::new(),
-        /// Region, for prices and signing.
+        /// Region, for prices, signing and Vertex paths.
         pub region: Option<String> = None,
+        /// Cloud project, for Vertex paths; that of the key file where absent.
+        pub project: Option<String> = None,
         /// Timeouts of this provider.
         pub timeouts: Option<TimeoutSettings> = None,
         /// Most connections to it at once, per core.

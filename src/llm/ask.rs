@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::dialect::Dialect;
-use super::dialect::paths::Route;
+use super::dialect::paths::{Endpoint, Route};
+use super::objects;
 use crate::wire::json::scan::{Broken, Scan, Watch};
 use crate::wire::json::{Raw, unescape, unescape_start};
 
@@ -48,6 +49,12 @@ pub struct Ask {
     pub session_id: Option<String>,
     /// `previous_response_id` (a session hint).
     pub previous_response_id: Option<String>,
+    /// Ids of provider-side objects that the request names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<String>,
+    /// Whether the answer is to be kept at the provider, where the request says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<bool>,
     /// OpenAI `user` or `safety_identifier`.
     pub user: Option<String>,
     /// First text of the system prompt, cut short: names the agent where headers do not.
@@ -82,6 +89,10 @@ pub enum AskFault {
     ModelNotAString,
     /// A message on a socket whose type is not known: it could ask for anything.
     UnknownMessage,
+    /// A form that cannot be read, or could be in two ways.
+    NotAForm(&'static str),
+    /// A request of a batch that cannot be read.
+    BatchLine(&'static str),
 }
 
 impl fmt::Display for AskFault {
@@ -96,6 +107,10 @@ impl fmt::Display for AskFault {
             }
             AskFault::TooDeep => write!(f, "the request body is nested deeper than 128 levels"),
             AskFault::NoModel => write!(f, "the request body names no model"),
+            AskFault::NotAForm(why) => {
+                write!(f, "the request body is no form that can be read in one way only: {why}")
+            }
+            AskFault::BatchLine(why) => write!(f, "a request of the batch {why}"),
             AskFault::ModelNotAString => write!(f, "\"model\" in the request body is not a non-empty string"),
             AskFault::UnknownMessage => write!(f, "a message of a type that is not known here"),
         }
@@ -112,6 +127,10 @@ pub struct AskReader {
     model_in_path: Option<String>,
     /// The path asks for a stream.
     stream_in_path: bool,
+    /// Models that something beside the body names.
+    more_models: Vec<String>,
+    /// The endpoint takes bodies that name no model.
+    model_optional: bool,
 }
 
 impl AskReader {
@@ -124,6 +143,8 @@ impl AskReader {
             dialect,
             model_in_path: None,
             stream_in_path: false,
+            more_models: Vec::new(),
+            model_optional: false,
         }
     }
 
@@ -131,13 +152,20 @@ impl AskReader {
     #[must_use]
     pub fn for_route(route: &Route) -> Self {
         let reader = AskReader::new(route.dialect).with_model_in_path(route.model_in_path.clone());
-        AskReader { stream_in_path: route.stream, ..reader }
+        let model_optional = matches!(route.endpoint, Endpoint::Make | Endpoint::Object | Endpoint::Retrieve);
+        AskReader { stream_in_path: route.stream, model_optional, ..reader }
     }
 
     /// The path has named the model already: the body need not.
     #[must_use]
     pub fn with_model_in_path(self, model: Option<String>) -> Self {
         AskReader { model_in_path: model, ..self }
+    }
+
+    /// Models that the query names count like those of the body.
+    #[must_use]
+    pub fn with_more_models(self, more_models: Vec<String>) -> Self {
+        AskReader { more_models, ..self }
     }
 
     /// Read on. `body` is everything received so far; cheap to call after each read. `true` once the model is known.
@@ -163,12 +191,17 @@ impl AskReader {
     }
 
     /// The body is complete: read what was cut out of it.
-    pub fn finish(mut self, body: &[u8]) -> Result<Ask, AskFault> {
+    pub fn finish(self, body: &[u8]) -> Result<Ask, AskFault> {
+        self.finish_placed(body).map(|(ask, _)| ask)
+    }
+
+    /// As [`AskReader::finish`], and where the model's JSON string stands.
+    pub fn finish_placed(mut self, body: &[u8]) -> Result<(Ask, Option<Range<usize>>), AskFault> {
         let scan = std::mem::take(&mut self.scan);
         let scanned = scan.finish(body, &mut self.finds);
         self.fault(scanned)?;
         let model = self.required_model(body)?;
-        Ok(self.ask(body, model))
+        Ok((self.ask(body, model), self.model_span()))
     }
 
     fn fault(&mut self, scanned: Result<(), Broken>) -> Result<(), AskFault> {
@@ -188,7 +221,9 @@ impl AskReader {
         };
         match self.model_in_path.take() {
             Some(model) => Ok(Some(model)),
-            None if named.is_none() && !has_default_model(self.dialect) => Err(AskFault::NoModel),
+            None if named.is_none() && !self.model_optional && !has_default_model(self.dialect) => {
+                Err(AskFault::NoModel)
+            }
             None => Ok(named),
         }
     }
@@ -199,7 +234,11 @@ impl AskReader {
         let text = |top| value(top).and_then(Raw::string);
         let system_start = self.system_start(body);
         Ask {
-            other_models: finds.other_models(body),
+            other_models: finds
+                .other_models(body)
+                .into_iter()
+                .chain(self.more_models.iter().cloned())
+                .collect(),
             // Ollama streams unless told not to.
             stream: value(Top::Stream).map_or(self.dialect == Dialect::Ollama, Raw::is_true)
                 || self.stream_in_path,
@@ -217,6 +256,8 @@ impl AskReader {
             prompt_cache_key: text(Top::PromptCacheKey),
             session_id: text(Top::SessionId),
             previous_response_id: text(Top::PreviousResponseId),
+            objects: objects::named(self.dialect, body),
+            store: value(Top::Store).map(Raw::is_true),
             user: text(Top::SafetyIdentifier).or_else(|| text(Top::User)),
             fingerprint: self.fingerprint(body, system_start.as_deref()),
             system_start,
@@ -286,9 +327,18 @@ enum Top {
     Settings,
     /// Code Assist's wrapper: its members count as if they stood at the top.
     Wrapped,
+    Store,
+    /// Names an object that decides whose answer is continued: may come only once.
+    Conversation,
+    /// Models to fall back to: names, or objects that name one.
+    Fallbacks,
+    /// A gateway's own options (Vercel: `gateway.models`).
+    ProviderOptions,
+    /// OpenRouter's plugins, some with `allowed_models`.
+    Plugins,
 }
 
-const TOPS: usize = 19;
+const TOPS: usize = 24;
 
 /// Whether the provider takes a request that names no model.
 fn has_default_model(dialect: Dialect) -> bool {
@@ -306,6 +356,7 @@ fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("model", Top::Model), ("stream", Top::Stream), ("tools", Top::Tools), ("messages", Top::History),
             ("prompt", Top::History), ("system", Top::System), ("max_tokens", Top::MaxTokens),
             ("max_tokens_to_sample", Top::MaxCompletionTokens), ("metadata", Top::Metadata),
+            ("models", Top::Models), ("fallbacks", Top::Fallbacks), ("providerOptions", Top::ProviderOptions),
         ],
         Dialect::Chat => &[
             ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream),
@@ -313,14 +364,17 @@ fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("messages", Top::History), ("max_tokens", Top::MaxTokens),
             ("max_completion_tokens", Top::MaxCompletionTokens), ("metadata", Top::Metadata),
             ("prompt_cache_key", Top::PromptCacheKey), ("user", Top::User),
-            ("safety_identifier", Top::SafetyIdentifier),
+            ("safety_identifier", Top::SafetyIdentifier), ("store", Top::Store), ("fallbacks", Top::Fallbacks),
+            ("providerOptions", Top::ProviderOptions), ("plugins", Top::Plugins),
         ],
         Dialect::Responses | Dialect::Realtime => &[
             ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream), ("tools", Top::Tools),
             ("input", Top::History), ("instructions", Top::System), ("max_output_tokens", Top::MaxTokens),
             ("metadata", Top::Metadata), ("prompt_cache_key", Top::PromptCacheKey),
             ("previous_response_id", Top::PreviousResponseId), ("user", Top::User),
-            ("safety_identifier", Top::SafetyIdentifier),
+            ("safety_identifier", Top::SafetyIdentifier), ("store", Top::Store),
+            ("conversation", Top::Conversation), ("fallbacks", Top::Fallbacks),
+            ("providerOptions", Top::ProviderOptions), ("plugins", Top::Plugins),
         ],
         Dialect::Completions => &[
             ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream),
@@ -334,11 +388,13 @@ fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("model", Top::Model), ("contents", Top::History), ("systemInstruction", Top::System),
             ("system_instruction", Top::System), ("tools", Top::ToolGroups), ("generationConfig", Top::Settings),
             ("generation_config", Top::Settings),
+            ("cachedContent", Top::Conversation),
         ],
         Dialect::Interactions => &[
             ("model", Top::Model), ("stream", Top::Stream), ("input", Top::History),
             ("system_instruction", Top::System), ("tools", Top::Tools),
             ("previous_interaction_id", Top::PreviousResponseId), ("generation_config", Top::Settings),
+            ("store", Top::Store),
         ],
         Dialect::CodeAssist => &[
             ("model", Top::Model), ("request", Top::Wrapped), ("contents", Top::History),
@@ -577,13 +633,15 @@ impl Finds {
     }
 
     #[inline]
-    fn tool_key(&mut self, key: &[u8], depth: u32) {
+    fn tool_key(&mut self, written: &[u8], depth: u32) {
+        let key = if written.contains(&b'\\') { unescape(written) } else { None };
+        let key = key.as_ref().map_or(written, |key| key.as_bytes());
         match (depth, self.tool.key) {
             (TOOL_MEMBER, _) => {
                 self.tool.key = match key {
                     b"name" => ToolKey::Name,
                     b"type" => ToolKey::Kind,
-                    b"model" => ToolKey::Model,
+                    _ if key.eq_ignore_ascii_case(b"model") => ToolKey::Model,
                     b"function" | b"custom" => ToolKey::Body,
                     b"tools" => ToolKey::Tools,
                     _ => ToolKey::Other,
@@ -646,11 +704,16 @@ impl Finds {
 
     /// Models beyond `model` that the provider may run: fallbacks, and tools that bring a model of their own.
     fn other_models(&self, body: &[u8]) -> Vec<String> {
-        let listed =
-            self.value(body, Top::Models).into_iter().flat_map(Raw::elements).filter_map(Raw::string);
+        let elements = |top| self.value(body, top).into_iter().flat_map(Raw::elements);
+        let listed = elements(Top::Models).filter_map(Raw::string);
         let of_tools = self.tool_models.iter().filter_map(|model| string_at(body, model));
-        let deeper = self.listed_tools(body, models_of);
-        listed.chain(of_tools).chain(deeper).collect()
+        let fallbacks =
+            elements(Top::Fallbacks).filter_map(|one| one.string().or_else(|| one.at("model")?.string()));
+        let gateway =
+            self.value(body, Top::ProviderOptions).and_then(|options| options.at("gateway")?.at("models"));
+        let plugins = elements(Top::Plugins).filter_map(|plugin| plugin.at("allowed_models"));
+        let nested = gateway.into_iter().chain(plugins).flat_map(Raw::elements).filter_map(Raw::string);
+        listed.chain(of_tools).chain(self.listed_tools(body, models_of)).chain(fallbacks).chain(nested).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dialect::{Dialect, Effect, Endpoint, Reader};
 use super::likeness::Likenesses;
+use super::objects;
 use super::usage::Usage;
 use crate::wire::decode::Decoder;
 use crate::wire::eventstream::Frames;
@@ -233,6 +234,15 @@ impl Meter {
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Ids of objects that the body has made known so far; of a single JSON value, once it is whole.
+    #[must_use]
+    pub fn made(&self) -> Vec<String> {
+        match &self.framing {
+            Framing::Json(body) => Raw::whole(body).map(objects::made).unwrap_or_default(),
+            _ => self.reader.draft().id.iter().cloned().collect(),
+        }
     }
 
     /// Whether the dialect's terminal marker has passed.

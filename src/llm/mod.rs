@@ -12,10 +12,14 @@
 
 pub mod agent;
 pub mod ask;
+pub mod batch;
 pub mod dialect;
+pub mod form;
 mod likeness;
 pub mod mcp;
 pub mod meter;
+pub mod objects;
 pub mod price;
+pub mod provider;
 pub mod socket;
 pub mod usage;

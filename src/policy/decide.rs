@@ -1,4 +1,4 @@
-//! The one function that decides: identity → role → language → model → grant. Pure; every refusal names its rule.
+//! The one function that decides: identity → role → endpoint → model → grant. Pure; every refusal names its rule.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use super::identity::Principal;
 use super::rights::Rights;
 use super::snapshot::{Provider, Snapshot};
 use crate::base::settings::Place;
-use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::Flag;
 
 /// What is asked, as far as policy cares.
 #[derive(Clone, Copy, Debug)]
 pub struct Wants<'a> {
-    /// API language of the endpoint.
-    pub dialect: Dialect,
+    /// Flag of a provider that opens the endpoint.
+    pub flag: Flag,
     /// Model named; endpoints without a model (listing, probes) have none.
     pub model: Option<&'a str>,
     /// Every other model the request names (fallback lists, advisors, tools): each must be granted where it is sent.
@@ -20,10 +20,10 @@ pub struct Wants<'a> {
 }
 
 impl<'a> Wants<'a> {
-    /// One model, or none, in a language.
+    /// One model, or none, at endpoints of a flag.
     #[must_use]
-    pub fn new(dialect: Dialect, model: Option<&'a str>) -> Self {
-        Self { dialect, model, others: &[] }
+    pub fn new(flag: Flag, model: Option<&'a str>) -> Self {
+        Self { flag, model, others: &[] }
     }
 }
 
@@ -65,9 +65,9 @@ pub enum Denial {
     NoIdentity,
     /// Known, but without a role: 403.
     NoRole,
-    /// No provider serves that model in that dialect, or no grant names it: 404.
+    /// No provider serves that model at that endpoint, or no grant names it: 404.
     NoModel,
-    /// No provider speaks the endpoint's dialect at all: 404.
+    /// No provider has a flag that opens the endpoint: 404.
     NoProvider,
 }
 
@@ -79,7 +79,7 @@ impl Denial {
             Denial::NoIdentity => "nobody vouched for this client",
             Denial::NoRole => "no role granted",
             Denial::NoModel => "the model does not exist or you do not have access to it",
-            Denial::NoProvider => "no provider speaks the language of this endpoint",
+            Denial::NoProvider => "no provider has this endpoint",
         }
     }
 

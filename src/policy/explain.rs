@@ -84,11 +84,11 @@ impl Telling<'_> {
         for (role, place) in &rights.roles {
             self.step(format!("role {} is granted", role.name()), Some(place));
         }
-        let dialect = self.wants.dialect;
+        let flag = self.wants.flag;
         if matches!(verdict, Verdict::Deny(Denial::NoProvider)) {
-            self.step(format!("no provider speaks {}: 404", dialect.name()), None);
+            self.step(format!("no provider has the flag {}: 404", flag.name()), None);
             self.to_change
-                .push(format!("set the compatibility flag of a provider that speaks {}", dialect.name()));
+                .push(format!("set {} in the compatibility of a provider that speaks it", flag.name()));
             return;
         }
         match self.wants.model {
@@ -132,8 +132,7 @@ impl Telling<'_> {
     }
 
     fn model(&mut self, principal: &Principal, rights: &Rights, model: &str) {
-        let candidates =
-            self.snapshot.routes().candidates(&self.snapshot.providers, self.wants.dialect, model);
+        let candidates = self.snapshot.routes().candidates(&self.snapshot.providers, self.wants.flag, model);
         if candidates.is_empty() {
             return self.nobody_serves(model);
         }
@@ -175,15 +174,18 @@ impl Telling<'_> {
     }
 
     fn nobody_serves(&mut self, model: &str) {
-        self.step(format!("no provider serves {model} in {}: 404", self.wants.dialect.name()), None);
+        self.step(
+            format!("no provider serves {model} at endpoints of {}: 404", self.wants.flag.name()),
+            None,
+        );
         let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
         for provider in
             self.snapshot.providers.iter().filter(|p| route::serves(p, model) || route::serves(p, bare))
         {
-            let text = format!("{} serves it, but does not speak {}", provider.id, self.wants.dialect.name());
+            let text = format!("{} serves it, but has not the flag {}", provider.id, self.wants.flag.name());
             self.steps.push(Step { text, place: Some(provider.place.clone()) });
             self.to_change
-                .push("ask in a language that the provider speaks, or set its compatibility flag".into());
+                .push("ask at an endpoint that the provider has, or set its compatibility flag".into());
         }
         if let Some(near) = nearest(model, self.snapshot.routes().names()) {
             self.to_change.push(format!("ask for \"{near}\", if that was meant"));

@@ -13,7 +13,7 @@ use super::grant::{Gives, Grant, Src, groups_of};
 use super::identity::{Kind, Principal};
 use super::snapshot::Snapshot;
 use crate::base::settings::Place;
-use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::Flag;
 
 /// Principals remembered per core; past it all are forgotten and learnt again.
 pub const PRINCIPALS_MAX: usize = 16 * 1024;
@@ -105,7 +105,7 @@ pub struct Rights {
     wild: Vec<(Glob, Place)>,
     /// Capabilities that say more than which models.
     extras: Vec<Gives>,
-    verdicts: HashMap<Box<str>, Vec<(Dialect, Verdict)>>,
+    verdicts: HashMap<Box<str>, Vec<(Flag, Verdict)>>,
 }
 
 impl Rights {
@@ -187,14 +187,14 @@ impl Rights {
             return Verdict::Deny(Denial::NoModel);
         }
         let known = self.verdicts.get(name).into_iter().flatten();
-        if let Some((_, verdict)) = known.clone().find(|(dialect, _)| *dialect == wants.dialect) {
+        if let Some((_, verdict)) = known.clone().find(|(flag, _)| *flag == wants.flag) {
             return verdict.clone();
         }
         let verdict = self.judge(snapshot, wants);
         if self.verdicts.len() >= VERDICTS_MAX {
             self.verdicts.clear();
         }
-        self.verdicts.entry(name.into()).or_default().push((wants.dialect, verdict.clone()));
+        self.verdicts.entry(name.into()).or_default().push((wants.flag, verdict.clone()));
         verdict
     }
 
@@ -203,11 +203,11 @@ impl Rights {
         if self.roles.is_empty() {
             return Verdict::Deny(Denial::NoRole);
         }
-        if !snapshot.providers.iter().any(|provider| provider.dialects.contains(&wants.dialect)) {
+        if !snapshot.providers.iter().any(|provider| provider.flags.contains(&wants.flag)) {
             return Verdict::Deny(Denial::NoProvider);
         }
         let plan = match wants.model {
-            None => self.without_model(snapshot, wants.dialect),
+            None => self.without_model(snapshot, wants),
             Some(model) => self.with_model(snapshot, wants, model),
         };
         if plan.providers.is_empty() {
@@ -217,30 +217,28 @@ impl Rights {
         }
     }
 
-    fn without_model(&self, snapshot: &Snapshot, dialect: Dialect) -> Plan {
+    fn without_model(&self, snapshot: &Snapshot, wants: Wants<'_>) -> Plan {
         let mut plan = Plan::default();
-        let speaking = snapshot.providers.iter().filter(|provider| provider.dialects.contains(&dialect));
-        for provider in speaking.filter(|provider| self.touches(&provider.id)) {
-            plan.providers.push(Arc::clone(provider));
-            plan.hops.push(self.hop(&provider.id, None, None));
+        for (index, provider) in snapshot.providers.iter().enumerate() {
+            let opens = provider.flags.contains(&wants.flag) && self.touches(&provider.id);
+            if opens && self.allows_all(snapshot, index, wants.others) {
+                plan.providers.push(Arc::clone(provider));
+                plan.hops.push(self.hop(&provider.id, None, None));
+            }
         }
         plan
     }
 
     fn with_model(&self, snapshot: &Snapshot, wants: Wants<'_>, model: &str) -> Plan {
         let mut plan = Plan::default();
-        for candidate in snapshot.routes().candidates(&snapshot.providers, wants.dialect, model) {
+        for candidate in snapshot.routes().candidates(&snapshot.providers, wants.flag, model) {
             let provider = &snapshot.providers[candidate.provider];
             let sent = candidate.sent.as_deref().unwrap_or(model);
             // Judged is what is sent: the model's own name, and every other model the request names, as it stands.
             let allowed = self.allows(&provider.id, sent);
-            let others = || {
-                wants.others.iter().all(|other| {
-                    snapshot.routes().serves(candidate.provider, other)
-                        && self.allows(&provider.id, other).is_some()
-                })
-            };
-            if let Some(place) = allowed.filter(|_| others()) {
+            if let Some(place) =
+                allowed.filter(|_| self.allows_all(snapshot, candidate.provider, wants.others))
+            {
                 plan.providers.push(Arc::clone(provider));
                 let mut hop = self.hop(&provider.id, Some(sent), Some(place));
                 hop.model = candidate.sent;
@@ -248,6 +246,14 @@ impl Rights {
             }
         }
         plan
+    }
+
+    /// Whether a provider serves each of these under its own name, and a grant allows it there.
+    fn allows_all(&self, snapshot: &Snapshot, provider: usize, models: &[String]) -> bool {
+        let id = &snapshot.providers[provider].id;
+        models
+            .iter()
+            .all(|model| snapshot.routes().serves(provider, model) && self.allows(id, model).is_some())
     }
 
     fn hop(&self, provider: &str, model: Option<&str>, rule: Option<&Place>) -> Hop {

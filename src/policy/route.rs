@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::glob::Glob;
 use super::snapshot::Provider;
-use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::Flag;
 
 /// Who serves what: made once per snapshot.
 #[derive(Clone, Debug, Default)]
@@ -93,11 +93,11 @@ impl Routes {
         self.named.keys().map(AsRef::as_ref)
     }
 
-    /// Providers that serve `model` in that language, in order.
+    /// Providers that serve `model` at the endpoints of a flag, in order.
     #[must_use]
-    pub fn candidates(&self, providers: &[Arc<Provider>], dialect: Dialect, model: &str) -> Vec<Candidate> {
-        let speaks = |index: &usize| providers.get(*index).is_some_and(|p| p.dialects.contains(&dialect));
-        let listed = self.named.get(model).into_iter().flatten().filter(|named| speaks(&named.provider));
+    pub fn candidates(&self, providers: &[Arc<Provider>], flag: Flag, model: &str) -> Vec<Candidate> {
+        let opens = |index: &usize| providers.get(*index).is_some_and(|p| p.flags.contains(&flag));
+        let listed = self.named.get(model).into_iter().flatten().filter(|named| opens(&named.provider));
         let mut found: Vec<Candidate> = listed
             .map(|named| Candidate {
                 provider: named.provider,
@@ -106,12 +106,12 @@ impl Routes {
             })
             .collect();
         if found.is_empty()
-            && let Some(qualified) = self.qualified(providers, model).filter(|found| speaks(&found.provider))
+            && let Some(qualified) = self.qualified(providers, model).filter(|found| opens(&found.provider))
         {
             return vec![qualified];
         }
         let named = found.len();
-        for (provider, patterns) in self.patterns.iter().filter(|(provider, _)| speaks(provider)) {
+        for (provider, patterns) in self.patterns.iter().filter(|(provider, _)| opens(provider)) {
             if found[..named].iter().all(|candidate| candidate.provider != *provider)
                 && let Some(because) = narrowest(patterns, model)
             {
@@ -165,7 +165,7 @@ mod tests {
     fn provider(id: &str, models: &[&str], aliases: &[(&str, &str)]) -> Arc<Provider> {
         Arc::new(Provider {
             id: id.into(),
-            dialects: vec![Dialect::Chat],
+            flags: vec![Flag::OpenaiChat],
             models: models.iter().map(|model| Glob::new(model).expect(model)).collect(),
             aliases: aliases.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
             ..Provider::default()
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn asked(providers: &[Arc<Provider>], model: &str) -> Vec<(String, String)> {
-        let found = Routes::over(providers).candidates(providers, Dialect::Chat, model);
+        let found = Routes::over(providers).candidates(providers, Flag::OpenaiChat, model);
         let sent = |c: &Candidate| c.sent.as_deref().unwrap_or(model).to_owned();
         found.iter().map(|c| (providers[c.provider].id.clone(), sent(c))).collect()
     }

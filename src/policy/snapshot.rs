@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use super::glob::Glob;
 use super::grant::{Grant, Group};
-use super::identity::settings::SourceSettings;
+use super::identity::settings::{Network, SourceSettings};
 use super::quota::settings::{OnExceed, Unit};
 use super::rights::ByWhom;
 use super::route::Routes;
 use crate::base::settings::Place;
-use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::Flag;
 use crate::llm::price::{Book, Listing};
+use crate::llm::provider::{Site, Vendor};
+use crate::wire::credential::{Made, Source};
 
 /// Everything the data plane needs to know, resolved: no name in here is looked up again.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub prices: Arc<Book>,
     /// Host names this gateway answers to, lower case, without port; IP literals of its own address always pass.
     pub host_names: Vec<String>,
+    /// Private networks that names may lead to.
+    pub private_networks: Vec<Network>,
     /// Whether the loopback connection's own user holds role `user` on all models (the embedded default).
     pub loopback_is_user: bool,
     /// Who may do what.
@@ -143,10 +147,22 @@ pub struct Provider {
     pub prefix: String,
     /// The credential field that replaces whatever the client sent; none for `auth_mode` `none` and `passthrough`.
     pub credential: Option<Credential>,
+    /// What its credential is made from, where it is not written.
+    pub made_from: Option<Source>,
+    /// The same provider by each of its keys, or in each of its regions; none where there is one only.
+    pub keys: Vec<Arc<Provider>>,
+    /// Proxy on the way to it.
+    pub proxy: Option<Proxy>,
+    /// Whether faults that do not prove that nothing was executed are retried.
+    pub retry_unsafe: bool,
+    /// Keys that sign each request (AWS), where they are written.
+    pub signing: Option<Made>,
     /// Whether the client's own credential is forwarded.
     pub passthrough: bool,
-    /// API languages it speaks.
-    pub dialects: Vec<Dialect>,
+    /// What is known of it beforehand: how paths are written there.
+    pub vendor: &'static Vendor,
+    /// Flags that open its endpoints.
+    pub flags: Vec<Flag>,
     /// Models it serves: names, or globs over them.
     pub models: Vec<Glob>,
     /// Fields added to every request.
@@ -157,8 +173,10 @@ pub struct Provider {
     pub preference: i64,
     /// Names of ours → its own.
     pub aliases: Vec<(String, String)>,
-    /// Region, for prices and signing.
+    /// Region, for prices, signing and Vertex paths.
     pub region: Option<String>,
+    /// Cloud project, for Vertex paths.
+    pub project: Option<String>,
     /// How its models are priced.
     pub listing: Listing,
     /// Whether the rest of an answer is read for its usage when the client has gone.
@@ -175,6 +193,30 @@ pub struct Provider {
     pub unpriced_allowed: bool,
     /// Where it stands in the file.
     pub place: Place,
+}
+
+impl Provider {
+    /// Bounds on time at this provider.
+    #[must_use]
+    pub fn limits(&self, of_all: Limits) -> Limits {
+        Limits {
+            connect: self.connect.unwrap_or(of_all.connect),
+            first_byte: self.first_byte.unwrap_or(of_all.first_byte),
+            idle: self.idle.unwrap_or(of_all.idle),
+            ..of_all
+        }
+    }
+
+    /// A client's path as it is written at this provider, its prefix before it.
+    pub fn path(&self, path: &str) -> Result<String, &'static str> {
+        let site = Site {
+            prefix: &self.prefix,
+            region: self.region.as_deref(),
+            project: self.project.as_deref(),
+            flags: &self.flags,
+        };
+        Ok([&self.prefix, &*(self.vendor.path)(path, &site)?].concat())
+    }
 }
 
 /// Scheme, host and port of a provider.
@@ -195,6 +237,21 @@ impl Origin {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let default = if self.tls { 443 } else { 80 };
         if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// An egress proxy. `Debug` never shows its credential.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Proxy {
+    /// Where it is; spoken to without TLS.
+    pub origin: Origin,
+    /// Value of `Proxy-Authorization`.
+    pub authorization: Option<String>,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.origin.authority())
     }
 }
 

@@ -11,20 +11,23 @@ use super::budget::{Held, Passed};
 use super::conn::Conn;
 use super::core::Core;
 use super::fault::{Fault, Kind, Side};
-use super::{heads, reply};
+use super::spread::Asking;
+use super::{heads, objects, reply};
 use crate::base::clock::{self, Moment};
 use crate::base::id::ExchangeId;
 use crate::base::ring::Reservation;
 use crate::base::stats::Count;
 use crate::llm::agent::{self, Caller};
 use crate::llm::ask::Ask;
-use crate::llm::dialect::paths::Route;
-use crate::llm::dialect::{Dialect, Endpoint};
+use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::{Endpoint, Route};
 use crate::llm::meter::Meter;
+use crate::llm::usage::Usage;
 use crate::record::record::{
     Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, QuotaNote, QuotaResult,
     Record, Who,
 };
+use crate::wire::crossing::Bound;
 use crate::wire::h1::{Request, Response};
 
 /// Response bytes gathered before they leave for the writer.
@@ -46,6 +49,10 @@ pub(super) struct Account {
     /// Over what the client took of the parts that have left.
     hash_out: Option<Box<Xxh3>>,
     reservation: Option<Reservation>,
+    /// The principal, as the owner of what it makes.
+    owner: String,
+    /// Which of the provider's keys is in use.
+    key: usize,
     /// What is held of the budgets it draws on; none where it draws on none.
     held: Option<Box<Held>>,
     waited: Duration,
@@ -71,6 +78,7 @@ impl Account {
         if let Some(request) = request {
             record.method.clone_from(&request.head.method);
             record.path = heads::redacted_target(&request.head.target);
+            record.trace = heads::trace(&request.head.fields);
         }
         core.stats.add(Count::ExchangesOpen, 1);
         Self {
@@ -84,6 +92,8 @@ impl Account {
             part_at: 0,
             hash_out: None,
             reservation: None,
+            key: 0,
+            owner: conn.principal.as_ref().map(objects::owner).unwrap_or_default(),
             held: None,
             waited: Duration::ZERO,
             opened: false,
@@ -118,9 +128,25 @@ impl Account {
         }
     }
 
-    /// The provider of the attempt that begins.
-    pub(super) fn provider(&mut self, id: &str) {
+    /// The provider of the attempt that begins, and which of its keys.
+    pub(super) fn provider(&mut self, id: &str, key: usize) {
         id.clone_into(&mut self.record.provider);
+        self.key = key;
+    }
+
+    /// Who asks, in which session, as numbers.
+    pub(super) fn asking(&self) -> Asking {
+        let principal = &self.record.who.principal;
+        let session = match self.record.caller.session.as_str() {
+            "" => 0,
+            session => xxh3_64(format!("{principal}\n{session}").as_bytes()),
+        };
+        Asking { who: xxh3_64(self.owner.as_bytes()), session }
+    }
+
+    /// The provider of the attempt under way.
+    pub(super) fn provider_id(&self) -> &str {
+        &self.record.provider
     }
 
     /// The endpoint is known.
@@ -191,7 +217,12 @@ impl Account {
     /// An attempt ended with a fault.
     pub(super) fn attempt_failed(&mut self, provider: &str, fault: &Fault) {
         let fault = Some(format!("{}: {}", fault.word(), fault.cause));
-        self.record.attempts.push(Attempt { provider: provider.to_owned(), status: None, fault });
+        self.record.attempts.push(Attempt {
+            provider: provider.to_owned(),
+            key: self.key,
+            status: None,
+            fault,
+        });
     }
 
     /// Body bytes the provider's socket has taken so far.
@@ -208,11 +239,46 @@ impl Account {
         self.record.times.first_byte_us = Some(self.elapsed_us());
         let status = response.head.status;
         let provider = self.record.provider.clone();
-        self.record.attempts.push(Attempt { provider, status: Some(status), fault: None });
+        self.record.attempts.push(Attempt { provider, key: self.key, status: Some(status), fault: None });
         if let Some(route) = &self.route {
             let meter = Meter::new(route.dialect, route.endpoint, status, &response.head.fields);
             self.meter = Some(Box::new(meter));
         }
+    }
+
+    /// The gateway itself has the answer.
+    pub(super) fn answered_here(&mut self, core: &Core, status: u16, body: &[u8]) {
+        self.record.status = status;
+        self.record.reading.complete = true;
+        self.head_sent = true;
+        self.received(core, body);
+        self.delivered(body);
+    }
+
+    /// Whether the answer may make something known that stays at the provider.
+    pub(super) fn makes_objects(&self) -> bool {
+        let Some(route) = &self.route else { return false };
+        let kept = self.record.ask.store;
+        self.record.status < 300
+            && match (route.endpoint, route.dialect) {
+                (Endpoint::Make | Endpoint::Object, _) => true,
+                (Endpoint::Generate | Endpoint::Compact, Dialect::Responses | Dialect::Interactions) => {
+                    kept != Some(false)
+                }
+                (Endpoint::Generate, Dialect::Chat) => kept == Some(true),
+                _ => false,
+            }
+    }
+
+    /// Objects that the answer has made known since this was last asked; they go into the record, too.
+    pub(super) fn fresh_objects(&mut self) -> Vec<Bound> {
+        let Some(meter) = &self.meter else { return Vec::new() };
+        let known = &mut self.record.made;
+        let fresh: Vec<String> = meter.made().into_iter().filter(|id| !known.ids.contains(id)).collect();
+        known.ids.extend(fresh.iter().cloned());
+        known.owner.clone_from(&self.owner);
+        let bound = |id| Bound { id, owner: self.owner.clone(), provider: self.record.provider.clone() };
+        fresh.into_iter().map(bound).collect()
     }
 
     /// The response head as it will stand in the record.
@@ -330,6 +396,14 @@ impl Account {
         let events = self.meter.as_ref().map_or(self.messages, |meter| meter.events());
         if let Some(meter) = self.meter.take() {
             self.record.reading = meter.finish();
+            if self
+                .route
+                .as_ref()
+                .is_some_and(|route| matches!(route.endpoint, Endpoint::Make | Endpoint::Object))
+            {
+                // What a batch or a file tells of its past was billed elsewhere.
+                self.record.reading.usage = Usage::default();
+            }
         }
         if let Some(hash) = self.hash_in.take() {
             self.record.request_hash = hexadecimal(hash.digest());

@@ -17,9 +17,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::conn;
+use super::credentials::Credentials;
 use super::io::{Driver, Listener, Socket, run, sleep, spawn};
 use super::names::Names;
+use super::objects::Objects;
 use super::peer::Diag;
+use super::spread::Spread;
 use super::upstream::Pool;
 use crate::base::buf::Spare;
 use crate::base::clock;
@@ -30,7 +33,7 @@ use crate::base::stats::{CoreStats, Count, Stats};
 use crate::policy::decide::{Verdict, Wants};
 use crate::policy::identity::Principal;
 use crate::policy::quota::{Budgets, Till};
-use crate::policy::rights::KnownRights;
+use crate::policy::rights::{KnownRights, Rights};
 use crate::policy::snapshot::{Limits, Snapshot};
 use crate::record::record::{CapturePart, Note};
 use crate::wire::crossing::Asks;
@@ -94,6 +97,9 @@ pub struct Core {
     pub(super) tls: Arc<rustls::ClientConfig>,
     pub(super) pool: Pool,
     pub(super) names: Names,
+    pub(super) credentials: Credentials,
+    pub(super) objects: Objects,
+    pub(super) spread: Spread,
     pub(super) held: Rc<Cell<usize>>,
     pub(super) panic_path: Option<String>,
     pub(super) till: RefCell<Till>,
@@ -188,6 +194,9 @@ impl Core {
             tls: setup.tls,
             pool: Pool::default(),
             names: Names::default(),
+            credentials: Credentials::default(),
+            objects: Objects::default(),
+            spread: Spread::default(),
             held: Rc::new(Cell::new(HELD_BYTES_MAX)),
             panic_path: setup.panic_path,
             till: RefCell::new(Till::over(setup.budgets)),
@@ -300,6 +309,21 @@ impl Core {
     /// May `principal` have what it wants, under the configuration in force now?
     pub(super) fn decide(&self, principal: Option<&Principal>, wants: Wants<'_>) -> Verdict {
         self.rights.borrow_mut().decide(&self.snapshot.borrow(), principal, wants)
+    }
+
+    /// Look at what a principal may do, under the configuration in force now.
+    pub(super) fn with_rights<T>(
+        &self,
+        principal: &Principal,
+        look: impl FnOnce(&Snapshot, &Rights) -> T,
+    ) -> T {
+        let snapshot = self.snapshot();
+        let mut known = self.rights.borrow_mut();
+        known.learn(&snapshot, principal);
+        match known.rights(principal) {
+            Some(rights) => look(&snapshot, rights),
+            None => look(&snapshot, &Rights::default()),
+        }
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -12,34 +12,29 @@
 //! Faults of any step fall to the same place: answered in the caller's dialect if no head has gone out, the connection
 //! cut if it has, and the record is closed either way.
 
-use std::borrow::Cow;
 use std::future::Future;
-use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
 use super::account::Account;
+use super::asking::Asked;
 use super::conn::{After, Conn};
 use super::core::Core;
+use super::credentials::signs;
 use super::fault::{Fault, Kind, Retry};
 use super::relay::{Broken, Relay};
 use super::request::{Body, Sending};
-use super::{budget, page, reply, socket, upstream};
+use super::spread::Turn;
+use super::{asking, budget, heads, models, objects, page, reply, socket, upstream};
 use crate::base::clock;
 use crate::base::stats::Count;
-use crate::llm::ask::{Ask, AskReader};
-use crate::llm::dialect::Endpoint;
-use crate::llm::dialect::paths::{self, Route};
+use crate::llm::dialect::paths::{self, Endpoint, Flag, Route};
 use crate::policy::decide::{Denial, Hop, Plan, Verdict, Wants};
 use crate::policy::identity::peer::is_front_field;
 use crate::policy::snapshot::Provider;
-use crate::wire::decode::{self, Decoder};
 use crate::wire::h1::Request;
-
-/// Largest decoded form of a compressed request body that is read for its model.
-const DECODED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Serve one request.
 pub(super) async fn serve(core: &Core, conn: &mut Conn, request: Request) -> After {
@@ -77,6 +72,10 @@ async fn story(
         return Box::pin(socket::serve(core, conn, request, &route, account)).await;
     }
     let mut body = Body::begin(core, conn, request)?;
+    if route.endpoint == Endpoint::Models {
+        account.request_complete = body.is_done();
+        return Box::pin(models::serve(core, conn, request, &route, account)).await;
+    }
     if request.expects_continue && !body.is_done() {
         conn.send(b"HTTP/1.1 100 Continue\r\n\r\n", core.limits().body_idle).await?;
     }
@@ -95,10 +94,41 @@ async fn send(
     body: &mut Body,
     account: &mut Account,
 ) -> Result<After, Fault> {
-    let (reader, model_span) = ask(core, conn, request, route, body, account).await?;
+    let asked = asking::ask(core, conn, request, route, body, account).await?;
     let plan = verdict(core, conn, route, account)?;
-    let mut sending = Sending { request, route, body, reader, model_span, account };
+    let plan = placed(core, conn, request, route, account, &asked, plan).await?;
+    let mut sending = Sending::new(request, route, body, asked, account, core.limits());
     carry(core, conn, &mut sending, &plan).await
+}
+
+/// The plan at those providers alone that have what the request names.
+async fn placed(
+    core: &Core,
+    conn: &Conn,
+    request: &Request,
+    route: &Route,
+    account: &Account,
+    asked: &Asked,
+    plan: Arc<Plan>,
+) -> Result<Arc<Plan>, Fault> {
+    // A client's own key sees its own objects.
+    if plan.providers.iter().all(|provider| provider.passthrough) && heads::has_own_key(request) {
+        return Ok(plan);
+    }
+    let named: Vec<String> = route.object.iter().chain(&account.ask().objects).cloned().collect();
+    let plan = match objects::found(core, conn.principal.as_ref(), &named).await? {
+        Some(provider) => Arc::new(objects::narrowed(&plan, |candidate| candidate.id == provider)?),
+        None => plan,
+    };
+    let mut flags = asked.flags.clone();
+    if route.flag == Flag::Batches && request.head.fields.get("anthropic-version").is_some() {
+        flags.insert(Flag::AnthropicMessages);
+    }
+    if flags.is_empty() {
+        return Ok(plan);
+    }
+    let has_all = |candidate: &Provider| flags.iter().all(|flag| candidate.flags.contains(flag));
+    Ok(Arc::new(objects::narrowed(&plan, has_all)?))
 }
 
 /// What can be judged by the head alone.
@@ -115,7 +145,8 @@ fn admit(conn: &Conn, core: &Core, request: &Request) -> Result<Route, Fault> {
     if conn.principal.is_none() {
         return Err(Denial::NoIdentity.into());
     }
-    route.ok_or_else(|| Fault::new(if known_otherwise(path) { Kind::Method } else { Kind::UnknownPath }))
+    route
+        .ok_or_else(|| Fault::new(if known_otherwise(core, path) { Kind::Method } else { Kind::UnknownPath }))
 }
 
 /// Who the request says it is for, and where it says it comes from: a page in a browser may not speak through us.
@@ -148,80 +179,15 @@ fn is_own_name(host: &str, conn: &Conn, names: &[String]) -> bool {
         || names.contains(&bare)
 }
 
-/// Read the request until its model is known, or to its end where that must be.
-async fn ask(
-    core: &Core,
-    conn: &mut Conn,
-    request: &Request,
-    route: &Route,
-    body: &mut Body,
-    account: &mut Account,
-) -> Result<(Option<Box<AskReader>>, Option<Range<usize>>), Fault> {
-    let since = clock::now();
-    let coded = request
-        .head
-        .fields
-        .text("content-encoding")
-        .filter(|coding| !coding.eq_ignore_ascii_case("identity"));
-    let mut reader = (request.head.method == "POST").then(|| Box::new(AskReader::for_route(route)));
-    let known = loop {
-        if body.is_done() {
-            break false;
-        }
-        // A coded body is read from a decoded copy, which needs all of it.
-        if coded.is_none()
-            && let Some(reader) = &mut reader
-            && reader.advance(&body.bytes)?
-        {
-            break true;
-        }
-        body.more(core, conn).await?;
-    };
-    account.waited(clock::now().since(since));
-    account.request_complete = body.is_done();
-    let Some(mut reader) = reader else {
-        account.asked(request, Ask { model: route.model_in_path.clone(), ..Ask::default() });
-        return Ok((None, None));
-    };
-    if known {
-        let model = reader.model(&body.bytes).map(Cow::into_owned);
-        account.asked(request, Ask { model, ..Ask::default() });
-        let span = reader.model_span();
-        return Ok((Some(reader), span));
-    }
-    let decoded = coded.map(|_| plain(request, &body.bytes)).transpose()?;
-    let text = decoded.as_deref().unwrap_or(&body.bytes);
-    reader.advance(text)?;
-    // In a coded body the place is that of the copy: nothing can be replaced there.
-    let span = reader.model_span().filter(|_| decoded.is_none());
-    account.asked(request, reader.finish(text)?);
-    Ok((None, span))
-}
-
-/// A decoded copy of a coded body; the coded one is what is forwarded.
-fn plain(request: &Request, body: &[u8]) -> Result<Vec<u8>, Fault> {
-    let refused = |why: decode::DecodeFault| Fault::because(Kind::Coding, why.reason());
-    let mut plain = Vec::new();
-    let mut over = false;
-    if let Some(mut decoder) = Decoder::new(request.head.fields.all("content-encoding")).map_err(refused)? {
-        let mut take = |piece: &[u8]| match plain.len() + piece.len() > DECODED_BYTES_MAX {
-            true => over = true,
-            false => plain.extend_from_slice(piece),
-        };
-        decoder.feed(body, &mut take).map_err(refused)?;
-    }
-    if over { Err(Fault::because(Kind::Coding, "decoded form over the bound")) } else { Ok(plain) }
-}
-
-/// Whether a path exists under another method: 405 rather than 404.
-fn known_otherwise(path: &str) -> bool {
-    ["GET", "POST"].iter().any(|method| paths::endpoint(method, path).is_some())
+/// Whether a provider has the path under another method: 405 rather than 404.
+fn known_otherwise(core: &Core, path: &str) -> bool {
+    let snapshot = core.snapshot();
+    paths::flags_of(path).any(|flag| snapshot.providers.iter().any(|provider| provider.flags.contains(&flag)))
 }
 
 fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Result<Arc<Plan>, Fault> {
     let model = account.ask().model.clone();
-    let wants =
-        Wants { dialect: route.dialect, model: model.as_deref(), others: &account.ask().other_models };
+    let wants = Wants { flag: route.flag, model: model.as_deref(), others: &account.ask().other_models };
     match core.decide(conn.principal.as_ref(), wants) {
         Verdict::Allow(plan) => {
             account.admitted(core, &plan.providers[0].id);
@@ -231,27 +197,68 @@ fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Re
     }
 }
 
-/// One provider after another, as long as faults prove that nothing was executed.
+/// One provider after another, and of each one key after another, as long as faults prove that nothing was executed and
+/// the budget for further attempts lasts.
 async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &Plan) -> Result<After, Fault> {
-    let mut last = Fault::new(Kind::Connect);
-    for (nth, provider) in plan.providers.iter().enumerate() {
-        if nth > 0 {
-            core.stats.add(Count::UpstreamRetries, 1);
+    core.spread.begins();
+    let asking = sending.account.asking();
+    let mut last = None;
+    let order = in_order(core, plan);
+    for (nth, (provider, hop)) in order.iter().enumerate() {
+        if !sending.may_lend_key(provider) {
+            continue;
         }
-        reserve(core, conn, sending, provider, plan.hops.get(nth)).await?;
-        sending.rename(core, conn, plan.hops.get(nth)).await?;
-        match attempt(core, conn, sending, provider, plan.hops.get(nth)).await {
-            Ok(after) => return Ok(after),
-            Err(fault) => {
-                sending.account.attempt_failed(&provider.id, &fault);
-                if fault.retry() == Retry::No || sending.account.head_sent {
-                    return Err(fault);
+        let mut tried: Vec<usize> = Vec::new();
+        while tried.len() < provider.keys.len().max(1) {
+            if last.is_some() {
+                if !core.spread.may_retry() {
+                    break;
                 }
-                last = fault;
+                core.stats.add(Count::UpstreamRetries, 1);
+            }
+            let turn = match core.spread.turn(provider, asking, &tried) {
+                Ok(turn) => turn,
+                Err(full) => {
+                    sending.account.attempt_failed(&provider.id, &full);
+                    last.get_or_insert(full);
+                    break;
+                }
+            };
+            reserve(core, conn, sending, provider, *hop).await?;
+            sending.others_left = tried.len() + 1 < provider.keys.len() || nth + 1 < order.len();
+            match attempt(core, conn, sending, &turn, *hop).await {
+                Ok(after) => return Ok(after),
+                Err(fault) => {
+                    sending.account.attempt_failed(&provider.id, &fault);
+                    core.spread.failed(&turn, &fault);
+                    if !may_follow(&fault, provider) || sending.account.head_sent {
+                        return Err(fault);
+                    }
+                    tried.push(turn.nth);
+                    last = Some(fault);
+                }
             }
         }
     }
-    Err(last)
+    Err(last.unwrap_or_else(|| Fault::new(Kind::Connect)))
+}
+
+/// The plan's order, but those that are known to fail come last.
+fn in_order<'p>(core: &Core, plan: &'p Plan) -> Vec<(&'p Arc<Provider>, Option<&'p Hop>)> {
+    let mut order: Vec<_> =
+        plan.providers.iter().enumerate().map(|(nth, provider)| (provider, plan.hops.get(nth))).collect();
+    if order.len() > 1 {
+        order.sort_by_cached_key(|(provider, _)| core.spread.is_unfit(provider));
+    }
+    order
+}
+
+fn may_follow(fault: &Fault, provider: &Provider) -> bool {
+    match fault.retry() {
+        Retry::Safe => true,
+        Retry::Unsafe => provider.retry_unsafe,
+        Retry::No => false,
+    }
 }
 
 /// Hold what the exchange will probably cost there. What an attempt before this one held is given back first: nothing
@@ -266,10 +273,7 @@ async fn reserve(
     sending.account.release();
     let Some(hop) = hop.filter(|hop| !hop.buckets.is_empty()) else { return Ok(()) };
     // Whose session it is and how much may be written stand anywhere in the body.
-    while !sending.body.is_done() {
-        sending.body.more(core, conn).await?;
-    }
-    sending.judge_whole(core, conn)?;
+    sending.hold_whole(core, conn).await?;
     let draw = budget::Draw {
         principal: conn.principal.as_ref(),
         caller: sending.account.caller(),
@@ -284,27 +288,59 @@ async fn reserve(
     Ok(())
 }
 
-/// One provider: over an idle connection if there is one, and over a new one if that turned out to be dead.
+/// One provider by one of its keys: what it is sent, and what became of it.
 async fn attempt(
+    core: &Core,
+    conn: &mut Conn,
+    sending: &mut Sending<'_>,
+    turn: &Turn,
+    hop: Option<&Hop>,
+) -> Result<After, Fault> {
+    let provider = &*turn.provider;
+    sending.account.provider(&provider.id, turn.nth);
+    sending.limits = provider.limits(core.limits());
+    sending.answered = None;
+    sending.address(provider, hop)?;
+    sending.rename(core, conn, hop).await?;
+    sending.shown = core.credentials.obtain(core, provider).await?;
+    if signs(provider) {
+        sending.hold_whole(core, conn).await?;
+    }
+    let relayed = relayed(core, conn, sending, provider, hop).await;
+    if let Some((status, retry_after)) = sending.answered {
+        core.spread.answered(turn, status, retry_after);
+    }
+    relayed
+}
+
+/// Over an idle connection if there is one, and over a new one if that turned out to be dead; once more with another
+/// credential if one that was made is not taken.
+async fn relayed(
     core: &Core,
     conn: &mut Conn,
     sending: &mut Sending<'_>,
     provider: &Provider,
     hop: Option<&Hop>,
 ) -> Result<After, Fault> {
-    sending.account.provider(&provider.id);
-    let limit = provider.connect.unwrap_or(core.limits().connect);
-    let mut fresh = false;
+    let limit = sending.limits.connect;
+    let (mut fresh, mut renewed) = (false, false);
     loop {
         let since = clock::now();
         let lease = match fresh {
-            false => upstream::lease(core, &provider.origin, limit).await?,
-            true => Box::pin(upstream::connect(core, &provider.origin, limit)).await?,
+            false => upstream::lease(core, provider, limit).await?,
+            true => Box::pin(upstream::connect(core, provider, limit)).await?,
         };
         sending.account.connected(clock::now().since(since));
         match (Relay { core, conn, sending, lease, others_armed: false }).run(provider, hop).await {
             Ok(after) => return Ok(after),
             Err(Broken::Fault(fault)) => return Err(fault),
+            Err(Broken::Unauthorized(other)) => {
+                sending.account.attempt_failed(&provider.id, &Fault::new(Kind::Unauthorized));
+                if std::mem::replace(&mut renewed, true) {
+                    return Err(Fault::new(Kind::Unauthorized));
+                }
+                sending.shown = other;
+            }
             Err(Broken::Stale(fault)) => {
                 core.stats.add(Count::UpstreamStale, 1);
                 sending.account.attempt_failed(&provider.id, &fault);

@@ -76,6 +76,25 @@ pub enum Kind {
     Denied(Denial),
     /// A quota of the caller is used up.
     Exceeded(Box<Exceeded>),
+    /// The provider's configuration lacks what this request needs there.
+    Misconfigured(&'static str),
+    /// Our credential for the provider could not be had.
+    Credential {
+        /// What is configured is wrong; else whoever makes it is away.
+        configured_wrong: bool,
+    },
+    /// The provider does not take our credential, however often it is renewed.
+    Unauthorized,
+    /// An object that is not there, or not the caller's.
+    NoObject,
+    /// Every address of the provider's name is one that is not connected to.
+    ClosedAddress,
+    /// The egress proxy did not open a way.
+    Proxy,
+    /// As many requests run at the provider as may.
+    Full,
+    /// The provider refuses for load, and another may be asked.
+    Overloaded(u16),
     /// A budget of this core is used up.
     Busy,
     /// The gateway finishes and takes nothing new; what runs was cut at the time limit.
@@ -109,6 +128,8 @@ pub enum Kind {
 pub enum Retry {
     /// Nothing was executed; the next provider may be asked.
     Safe,
+    /// It may have been executed; asked again only where the provider's settings say so.
+    Unsafe,
     /// It may have been executed, or another attempt would fail alike.
     No,
 }
@@ -149,8 +170,15 @@ impl Fault {
                 Side::Client
             }
             Kind::BodyTooLarge(_) | Kind::WrongHost | Kind::Origin | Kind::Front => Side::Rule,
-            Kind::Denied(_) | Kind::Exceeded(_) => Side::Rule,
             Kind::WantsSocket | Kind::Opening(_) | Kind::Frames(_) | Kind::Message(_) => Side::Client,
+            Kind::Denied(_) | Kind::Exceeded(_) | Kind::NoObject | Kind::ClosedAddress | Kind::Full => {
+                Side::Rule
+            }
+            Kind::Proxy | Kind::Overloaded(_) => Side::Provider,
+            Kind::Misconfigured(_) | Kind::Unauthorized | Kind::Credential { configured_wrong: true } => {
+                Side::Rule
+            }
+            Kind::Credential { configured_wrong: false } => Side::Provider,
             Kind::Resolve | Kind::Connect | Kind::Tls | Kind::NoAnswer | Kind::BadAnswer => Side::Provider,
             Kind::FirstByteTimeout | Kind::IdleTimeout | Kind::Truncated => Side::Provider,
             Kind::Busy | Kind::Draining | Kind::Panic => Side::Gateway,
@@ -161,7 +189,10 @@ impl Fault {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self.kind {
-            Kind::Resolve | Kind::Connect | Kind::Tls => Retry::Safe,
+            Kind::Resolve | Kind::Connect | Kind::Tls | Kind::Misconfigured(_) => Retry::Safe,
+            Kind::Credential { .. } | Kind::Unauthorized => Retry::Safe,
+            Kind::ClosedAddress | Kind::Proxy | Kind::Full | Kind::Overloaded(_) => Retry::Safe,
+            Kind::NoAnswer | Kind::FirstByteTimeout => Retry::Unsafe,
             _ => Retry::No,
         }
     }
@@ -193,6 +224,15 @@ impl Fault {
             Kind::Denied(Denial::NoModel) => "no_model",
             Kind::Denied(Denial::NoProvider) => "no_provider",
             Kind::Exceeded(_) => "quota_exceeded",
+            Kind::Misconfigured(_) => "provider_misconfigured",
+            Kind::Credential { configured_wrong: true } => "credential_wrong",
+            Kind::Credential { configured_wrong: false } => "credential_unavailable",
+            Kind::Unauthorized => "credential_refused",
+            Kind::NoObject => "no_object",
+            Kind::ClosedAddress => "closed_address",
+            Kind::Proxy => "egress_proxy",
+            Kind::Full => "provider_full",
+            Kind::Overloaded(_) => "provider_overloaded",
             Kind::Busy => "gateway_busy",
             Kind::Draining => "gateway_draining",
             Kind::Resolve => "upstream_resolve",
@@ -251,6 +291,23 @@ impl fmt::Display for Fault {
                 "no configured provider speaks this API; set its key in the environment or the file",
             ),
             Kind::Exceeded(why) => fmt::Display::fmt(why, f),
+            Kind::Misconfigured(why) => {
+                write!(f, "the gateway's configuration does not allow this request: {why}")
+            }
+            Kind::Credential { configured_wrong: true } => f.write_str(
+                "the gateway's own credential for this provider is wrong; its operator finds why in the record",
+            ),
+            Kind::Credential { configured_wrong: false } => {
+                f.write_str("the gateway's credential for this provider could not be renewed; try again shortly")
+            }
+            Kind::Unauthorized => f.write_str("the provider does not take the gateway's own credential"),
+            Kind::NoObject => f.write_str("the request names an object that does not exist or is not yours"),
+            Kind::ClosedAddress => f.write_str(
+                "the provider's name leads to an address that the gateway does not connect to; its operator finds which in the record",
+            ),
+            Kind::Proxy => f.write_str("no way to the provider through the egress proxy"),
+            Kind::Full => f.write_str("as many requests as are allowed run at this provider; try again shortly"),
+            Kind::Overloaded(_) => f.write_str("the provider is overloaded; try again shortly"),
             Kind::Busy => f.write_str("the gateway is at its memory bound; try again shortly"),
             Kind::Draining => f.write_str("the gateway is shutting down; connect again"),
             Kind::Resolve => f.write_str("the provider's name could not be resolved"),

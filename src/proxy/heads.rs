@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 
+use super::credentials::{self, Shown, ToSign, signs};
 use crate::base::id::ExchangeId;
 use crate::policy::identity::peer::is_front_field;
 use crate::policy::snapshot::Provider;
 use crate::wire::h1::{Request, Response, is_hop_by_hop, write_decimal, write_field};
-use crate::wire::head::Version;
+use crate::wire::head::{Fields, Version};
 
 /// How the request body is framed towards the provider: always anew, never the client's own chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,55 +32,100 @@ pub(super) enum Shape {
     Unwrapped,
 }
 
-/// Client fields that never reach a provider besides hop-by-hop ones: credentials, cookies, what describes the path
-/// between client and gateway, and what weir writes itself.
-const NOT_FORWARDED: [&str; 10] = [
-    "host",
-    "content-length",
-    "expect",
+/// Client fields that never reach a provider besides hop-by-hop ones: what describes the path between client and gateway,
+/// what is written anew, and what weir writes itself.
+const NOT_FORWARDED: [&str; 6] =
+    ["host", "content-length", "expect", "x-weir-id", "x-real-ip", "x-amz-content-sha256"];
+
+/// Client fields that carry a credential, or a signature over a request that is no longer the one sent: replaced, never
+/// merged, and redacted in records.
+const CREDENTIALS: [&str; 18] = [
     "authorization",
     "x-api-key",
     "api-key",
     "x-goog-api-key",
     "cookie",
-    "x-weir-id",
-    "x-real-ip",
+    "cookie2",
+    "proxy-authorization",
+    "x-amz-security-token",
+    "x-amz-date",
+    "cf-aig-authorization",
+    "ocp-apim-subscription-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-api-token",
+    "apikey",
+    "x-goog-iap-jwt-assertion",
+    "x-serverless-authorization",
+    "helicone-auth",
 ];
 
-/// Fields that may carry a credential: dropped on the way out unless the provider passes them through.
-const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+/// Those a client's own key may come in where a provider passes it through.
+const OWN_KEY: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+
+/// Parameters of a query that carry a credential, lower case. Presigned requests of AWS begin with `x-amz-`.
+const CREDENTIAL_PARAMETERS: [&str; 12] = [
+    "key",
+    "api_key",
+    "apikey",
+    "api-key",
+    "x-api-key",
+    "x-goog-api-key",
+    "access_token",
+    "token",
+    "auth_token",
+    "authorization",
+    "subscription-key",
+    "sig",
+];
 
 fn is_one_of(name: &[u8], list: &[&str]) -> bool {
     list.iter().any(|item| name.eq_ignore_ascii_case(item.as_bytes()))
 }
 
+/// A request on its way to one provider.
+pub(super) struct Outbound<'a> {
+    pub(super) request: &'a Request,
+    /// Path and query as the provider has them.
+    pub(super) target: &'a str,
+    pub(super) provider: &'a Provider,
+    /// Fields that grants add.
+    pub(super) added: &'a [(String, String)],
+    pub(super) upload: Upload,
+    pub(super) shown: &'a Shown,
+    /// The whole body where it is signed.
+    pub(super) body: &'a [u8],
+    /// The body goes without the client's coding.
+    pub(super) plain: bool,
+}
+
 /// The request head for the provider.
-pub(super) fn write_request(
-    out: &mut Vec<u8>,
-    request: &Request,
-    provider: &Provider,
-    added: &[(String, String)],
-    upload: Upload,
-) {
+pub(super) fn write_request(out: &mut Vec<u8>, outbound: &Outbound<'_>) {
+    let Outbound { request, target, provider, added, upload, .. } = *outbound;
     let head = &request.head;
-    let target = match provider.passthrough {
-        true => Cow::Borrowed(head.target.as_str()),
-        false => without_key(&head.target),
-    };
-    for piece in [head.method.as_str(), " ", &provider.prefix, &target, " HTTP/1.1\r\n"] {
+    for piece in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
-    write_field(out, b"Host", provider.origin.authority().as_bytes());
-    for (name, value) in head.fields.iter() {
-        if passes_up(name, request, provider, added) {
-            write_field(out, name, value);
+    let host = provider.origin.authority();
+    write_field(out, b"Host", host.as_bytes());
+    let own_key = provider.passthrough && has_own_key(request);
+    let signs = signs(provider);
+    let mut covered = if signs { vec![("host".to_owned(), host)] } else { Vec::new() };
+    let passing = head.fields.iter();
+    let passing = passing
+        .filter(|(name, value)| passes_up(name, value, request, own_key, &[&provider.add_headers, added]))
+        .filter(|(name, _)| !(outbound.plain && name.eq_ignore_ascii_case(b"content-encoding")));
+    let ours = provider.add_headers.iter().chain(added);
+    for (name, value) in passing.chain(ours.map(|(name, value)| (name.as_bytes(), value.as_bytes()))) {
+        write_field(out, name, value);
+        if signs && is_signed(name) {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            covered.push((text(name).to_ascii_lowercase(), text(value)));
         }
     }
-    if let Some(credential) = &provider.credential {
-        write_field(out, credential.field.as_bytes(), credential.value.as_bytes());
-    }
-    for (name, value) in provider.add_headers.iter().chain(added) {
-        write_field(out, name.as_bytes(), value.as_bytes());
+    if !own_key {
+        let to_sign = ToSign { method: &head.method, target, covered, body: outbound.body };
+        credentials::write(out, provider, outbound.shown, to_sign);
     }
     match upload {
         Upload::None => {}
@@ -93,23 +139,90 @@ pub(super) fn write_request(
     out.extend_from_slice(b"\r\n");
 }
 
-/// The target without a credential in its query (`?key=`, Gemini): the client's own key never reaches a provider.
-fn without_key(target: &str) -> Cow<'_, str> {
-    let Some((path, query)) = target.split_once('?') else { return Cow::Borrowed(target) };
-    let is_key = |pair: &&str| matches!(pair.split('=').next(), Some("key" | "api_key" | "access_token"));
-    if !query.split('&').any(|pair| is_key(&pair)) {
-        return Cow::Borrowed(target);
+/// A query for a provider: the client's own key never reaches one, but where that is the point.
+pub(super) fn query_for<'q>(query: &'q str, provider: &Provider) -> Cow<'q, str> {
+    if provider.passthrough || !parameters(query).any(is_credential_parameter) {
+        return Cow::Borrowed(query);
     }
-    let kept: Vec<_> = query.split('&').filter(|pair| !is_key(pair)).collect();
-    Cow::Owned(if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) })
+    let kept: String = parameters(query).filter(|part| !is_credential_parameter(part)).collect();
+    Cow::Owned(kept.trim_end_matches(['&', ';']).to_owned())
 }
 
-fn passes_up(name: &[u8], request: &Request, provider: &Provider, added: &[(String, String)]) -> bool {
-    if provider.passthrough && provider.credential.is_none() && is_one_of(name, &CREDENTIALS) {
-        return true;
+/// What a signature must cover besides what weir writes (AWS Signature Version 4, "canonical headers").
+fn is_signed(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"content-type")
+        || name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"x-amz"))
+}
+
+/// Models that a query names: some servers let it speak for the body.
+pub(super) fn models_in_query(target: &str) -> Vec<String> {
+    let Some((_, query)) = target.split_once('?') else { return Vec::new() };
+    let named = parameters(query).filter_map(|part| {
+        let (name, value) = part.trim_end_matches(['&', ';']).split_once('=')?;
+        percent_decoded(name).eq_ignore_ascii_case("model").then(|| percent_decoded(value))
+    });
+    named.collect()
+}
+
+/// Parameters with the separator behind each; some servers take a semicolon for one.
+fn parameters(query: &str) -> impl Iterator<Item = &str> {
+    query.split_inclusive(['&', ';'])
+}
+
+/// Judged by the name as a server would read it: decoded, in any case.
+fn is_credential_parameter(part: &str) -> bool {
+    let written = part.trim_end_matches(['&', ';']).split('=').next().unwrap_or_default();
+    let name = percent_decoded(written).to_ascii_lowercase();
+    let name = name.trim();
+    CREDENTIAL_PARAMETERS.contains(&name) || name.starts_with("x-amz-")
+}
+
+fn percent_decoded(written: &str) -> String {
+    if !written.contains(['%', '+']) {
+        return written.to_owned();
     }
-    let mut ours = provider.add_headers.iter().chain(added);
-    let replaced = ours.any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()));
+    let hex = |digit: Option<u8>| char::from(digit?).to_digit(16).map(|n| n as u8);
+    let mut out = Vec::with_capacity(written.len());
+    let mut bytes = written.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut ahead = bytes.clone();
+        match (byte, hex(ahead.next()), hex(ahead.next())) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                bytes = ahead;
+            }
+            (b'+', ..) => out.push(b' '),
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Whether the client sent a key of its own that may be passed through: one of weir's is evidence, and never leaves.
+pub(super) fn has_own_key(request: &Request) -> bool {
+    let of_client = |(name, value): (&[u8], &[u8])| is_one_of(name, &OWN_KEY) && !is_of_weir(value);
+    let query = request.head.target.split_once('?').map_or("", |(_, query)| query);
+    request.head.fields.iter().any(of_client) || parameters(query).any(is_credential_parameter)
+}
+
+fn is_of_weir(value: &[u8]) -> bool {
+    value.windows(WEIR_KEY.len()).any(|window| window == WEIR_KEY)
+}
+
+/// How keys minted by weir begin.
+const WEIR_KEY: &[u8] = b"weir_";
+
+fn passes_up(
+    name: &[u8],
+    value: &[u8],
+    request: &Request,
+    own_key: bool,
+    ours: &[&[(String, String)]],
+) -> bool {
+    if is_one_of(name, &CREDENTIALS) {
+        return own_key && is_one_of(name, &OWN_KEY) && !is_of_weir(value);
+    }
+    let replaced = ours.iter().copied().flatten().any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()));
     !replaced
         && !is_one_of(name, &NOT_FORWARDED)
         && !is_front_field(name)
@@ -171,32 +284,39 @@ pub(super) fn write_informational(out: &mut Vec<u8>, response: &Response) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The one well-formed `traceparent` (W3C Trace Context 3.2). It passes on as it came, so the trace goes on.
+pub(super) fn trace(fields: &Fields) -> String {
+    let mut all = fields.all("traceparent");
+    let (Some(value), None) = (all.next(), all.next()) else { return String::new() };
+    let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+    let parts: Vec<&[u8]> = value.split(|b| *b == b'-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    let well_formed = lengths == [2, 32, 16, 2] && parts.iter().all(|part| part.iter().all(hex));
+    if well_formed { String::from_utf8_lossy(value).into_owned() } else { String::new() }
+}
+
 /// Whether a field's value stays out of the record: credentials and cookies keep their name only.
 pub(super) fn is_secret(name: &[u8]) -> bool {
-    const SECRET: [&str; 9] = [
-        "authorization",
-        "x-api-key",
-        "api-key",
-        "x-goog-api-key",
-        "proxy-authorization",
-        "cookie",
-        "set-cookie",
-        "x-amz-security-token",
-        // Browsers, which cannot set fields, put a key among these.
-        "sec-websocket-protocol",
-    ];
-    is_one_of(name, &SECRET)
+    // Browsers, which cannot set fields, put a key among a socket's protocols.
+    is_one_of(name, &CREDENTIALS) || is_one_of(name, &["set-cookie", "sec-websocket-protocol"])
 }
 
 /// The target for record and log: query parameters that carry credentials lose their value.
 pub(super) fn redacted_target(target: &str) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
-    let shown = |pair: &str| match pair.split_once('=') {
-        Some((name @ ("key" | "api_key" | "access_token" | "token"), _)) => format!("{name}=(redacted)"),
-        _ => pair.to_owned(),
-    };
-    let query: Vec<_> = query.split('&').map(shown).collect();
-    format!("{path}?{}", query.join("&"))
+    let mut shown = format!("{path}?");
+    for part in parameters(query) {
+        let bare = part.trim_end_matches(['&', ';']);
+        match bare.split_once('=').filter(|_| is_credential_parameter(bare)) {
+            Some((name, _)) => {
+                shown.push_str(name);
+                shown.push_str("=(redacted)");
+                shown.push_str(&part[bare.len()..]);
+            }
+            None => shown.push_str(part),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -208,7 +328,20 @@ mod tests {
     fn sent(head: &str, provider: &Provider) -> String {
         let request = parse_request(head.as_bytes(), &HeadLimits::default()).unwrap();
         let mut out = Vec::new();
-        write_request(&mut out, &request, provider, &[], Upload::Length(3));
+        let target = format!("{}{}", provider.prefix, request.head.target);
+        let (shown, upload) = (Shown::Written, Upload::Length(3));
+        let request = &request;
+        let outbound = Outbound {
+            request,
+            target: &target,
+            provider,
+            added: &[],
+            upload,
+            shown: &shown,
+            body: b"",
+            plain: false,
+        };
+        write_request(&mut out, &outbound);
         String::from_utf8(out).unwrap()
     }
 
@@ -265,20 +398,59 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_query_does_not_go_up() {
-        for (target, expected) in [
-            ("/v1beta/m:g?key=s&alt=sse", "/v1beta/m:g?alt=sse"),
-            ("/v1beta/m:g?key=s", "/v1beta/m:g"),
-            ("/v1beta/m:g?alt=sse", "/v1beta/m:g?alt=sse"),
-            ("/v1/messages?beta=true", "/v1/messages?beta=true"),
+    fn a_key_in_the_query_does_not_go_up_however_it_is_spelt() {
+        for (query, expected) in [
+            ("key=s&alt=sse", "alt=sse"),
+            ("key=s", ""),
+            ("alt=sse&KEY=s", "alt=sse"),
+            ("alt=sse&k%65y=s&x=1", "alt=sse&x=1"),
+            ("alt=sse;key=s", "alt=sse"),
+            ("%4bEy=s&key=t&key=u&alt=sse", "alt=sse"),
+            ("X-Amz-Signature=s&X-Amz-Credential=c&a=1", "a=1"),
+            ("monkey=1&keyed=2", "monkey=1&keyed=2"),
+            ("beta=true", "beta=true"),
         ] {
-            assert_eq!(without_key(target), expected);
+            assert_eq!(query_for(query, &provider()), expected, "{query}");
         }
+        assert_eq!(query_for("key=s", &Provider { passthrough: true, ..provider() }), "key=s");
+    }
+
+    #[test]
+    fn every_credential_of_the_client_is_dropped_twice_sent_or_not() {
+        let mut head = String::from("POST / HTTP/1.1\r\nHost: l\r\n");
+        for name in CREDENTIALS {
+            let title = name[..1].to_uppercase() + &name[1..];
+            head.push_str(&format!("{}: theirs\r\n{title}: theirs\r\n", name.to_uppercase()));
+        }
+        let sent = sent(&(head + "\r\n"), &provider());
+        assert!(!sent.contains("theirs") && sent.matches("ours").count() == 1, "{sent}");
+    }
+
+    #[test]
+    fn passthrough_takes_the_configured_key_where_the_client_has_none_and_never_one_of_weirs() {
+        let provider = Provider { passthrough: true, ..provider() };
+        let with = |field: &str| sent(&format!("POST / HTTP/1.1\r\nHost: l\r\n{field}\r\n"), &provider);
+        assert!(with("Authorization: Bearer mine\r\n").contains("Bearer mine"));
+        assert!(!with("Authorization: Bearer mine\r\n").contains("ours"));
+        assert!(with("").contains("x-api-key: ours"));
+        let of_weir = with("Authorization: Bearer weir_abc\r\n");
+        assert!(of_weir.contains("x-api-key: ours") && !of_weir.contains("weir_"), "{of_weir}");
+    }
+
+    #[test]
+    fn a_trace_is_taken_whole_or_not_at_all() {
+        let of = |values: &[&str]| trace(&values.iter().map(|value| ("Traceparent", *value)).collect());
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(of(&[good]), good);
+        assert_eq!(of(&[good, good]) + &of(&["00-x-y-01"]) + &of(&[&good.to_uppercase()]) + &of(&[]), "");
     }
 
     #[test]
     fn secrets_are_not_recorded() {
         assert!(is_secret(b"Authorization") && is_secret(b"Set-Cookie") && !is_secret(b"x"));
-        assert_eq!(redacted_target("/v1?key=s&alt=sse"), "/v1?key=(redacted)&alt=sse");
+        assert_eq!(
+            redacted_target("/v1?key=s&alt=sse&K%45Y=s"),
+            "/v1?key=(redacted)&alt=sse&K%45Y=(redacted)"
+        );
     }
 }

@@ -5,14 +5,18 @@
 //! [`io`] the runtime's face.
 
 mod account;
+mod asking;
 mod budget;
 pub mod conn;
 pub mod core;
+mod credentials;
 pub mod exchange;
 pub mod fault;
 mod heads;
 pub mod io;
+mod models;
 mod names;
+mod objects;
 mod page;
 mod peer;
 mod readiness;
@@ -20,6 +24,8 @@ mod relay;
 mod reply;
 mod request;
 mod socket;
+mod spread;
 pub mod tls;
 mod transport;
+mod tunnel;
 mod upstream;

@@ -23,8 +23,10 @@ use std::time::Duration;
 
 use super::conn::{After, Conn};
 use super::core::{Core, SCRATCH_BYTES};
+use super::credentials::{Shown, signs};
 use super::fault::{Fault, Kind};
-use super::heads::{self, Shape, Towards, Upload};
+use super::heads::{self, Outbound, Shape, Towards, Upload};
+use super::objects;
 use super::request::{Body, Sending};
 use super::upstream::Lease;
 use crate::base::clock;
@@ -46,6 +48,8 @@ const INFORMATIONAL_MAX: u32 = 16;
 pub(super) enum Broken {
     /// The pooled connection was dead and no byte of an answer came: the same request may go over a new one.
     Stale(Fault),
+    /// The provider did not take a credential that was made, and another has been made.
+    Unauthorized(Shown),
     /// Anything else.
     Fault(Fault),
 }
@@ -79,6 +83,17 @@ impl Relay<'_, '_> {
     pub(super) async fn run(mut self, provider: &Provider, hop: Option<&Hop>) -> Result<After, Broken> {
         self.upload(provider, hop).await?;
         let (response, rest) = self.response_head().await?;
+        let status = response.head.status;
+        self.sending.answered = Some((status, retry_after(&response)));
+        // A provider that refuses for load has executed nothing: whoever else serves the model may.
+        if self.sending.others_left && matches!(status, 429 | 503 | 529) {
+            return Err(Fault::because(Kind::Overloaded(status), format!("answered {status}")).into());
+        }
+        if status == 401
+            && let Some(other) = self.core.credentials.instead(self.core, provider, &self.sending.shown).await
+        {
+            return Err(Broken::Unauthorized(other));
+        }
         self.sending.account.first_byte(&response);
         self.capture_request();
         self.respond(response, rest).await.map_err(Broken::Fault)
@@ -101,7 +116,18 @@ impl Relay<'_, '_> {
         let form = self.form();
         let mut head = Vec::with_capacity(2048);
         let added = hop.map_or(&[][..], |hop| &hop.add_headers);
-        heads::write_request(&mut head, self.sending.request, provider, added, form);
+        let body = if signs(provider) { self.sending.body.sendable() } else { &[] };
+        let outbound = Outbound {
+            request: self.sending.request,
+            target: &self.sending.target,
+            provider,
+            added,
+            upload: form,
+            shown: &self.sending.shown,
+            body,
+            plain: self.sending.body.is_renamed(),
+        };
+        heads::write_request(&mut head, &outbound);
         let mut out = Outgoing::new(form, head);
         out.join_small(self.sending.body);
         loop {
@@ -118,7 +144,7 @@ impl Relay<'_, '_> {
             self.conn.limit.set_after(self.core.limits().body_idle);
             match self.wait_upload(blocked).await {
                 Event::Writable => {}
-                Event::FromClient => self.more_body()?,
+                Event::FromClient => self.more_body().await?,
                 Event::FromProvider => return Ok(()),
                 Event::Late if blocked => return Err(Fault::new(Kind::FirstByteTimeout).into()),
                 Event::Late => return Err(Fault::new(Kind::BodyTimeout).into()),
@@ -167,13 +193,13 @@ impl Relay<'_, '_> {
     }
 
     /// Take more of the request; at its end the reader judges the whole, before the last byte is let go.
-    fn more_body(&mut self) -> Result<(), Fault> {
+    async fn more_body(&mut self) -> Result<(), Fault> {
         if !self.sending.body.take(self.core, self.conn)? {
             return Ok(());
         }
         if self.sending.body.is_done() {
-            self.sending.judge_whole(self.core, self.conn)?;
-        } else if let Some(reader) = &mut self.sending.reader {
+            self.sending.judge_whole(self.core, self.conn).await?;
+        } else if let Some(reader) = &mut self.sending.asked.reader {
             reader.advance(&self.sending.body.bytes)?;
         }
         Ok(())
@@ -190,8 +216,8 @@ impl Relay<'_, '_> {
     async fn response_head(&mut self) -> Result<(Response, Vec<u8>), Broken> {
         let limits = HeadLimits::default();
         // The first wait is short: whoever waits longer is told to the writer, and then waits on.
-        let mut patience = self.core.limits().first_byte.checked_sub(LASTS_AFTER);
-        self.conn.limit.set_after(self.core.limits().first_byte.min(LASTS_AFTER));
+        let mut patience = self.sending.limits.first_byte.checked_sub(LASTS_AFTER);
+        self.conn.limit.set_after(self.sending.limits.first_byte.min(LASTS_AFTER));
         let mut bytes: Vec<u8> = Vec::new();
         for _ in 0..INFORMATIONAL_MAX {
             let mut scan = HeadScan::default();
@@ -253,7 +279,7 @@ impl Relay<'_, '_> {
         }
         let mut head = Vec::new();
         heads::write_informational(&mut head, response);
-        self.conn.send(&head, self.core.limits().idle).await
+        self.conn.send(&head, self.sending.limits.idle).await
     }
 
     /// Pass head and body to the client.
@@ -264,9 +290,11 @@ impl Relay<'_, '_> {
         heads::write_response(&mut head, &response, &down.towards);
         self.sending.account.response_head(response);
         self.sending.account.head_sent = true;
-        let idle = self.core.limits().idle;
-        self.first_block(&mut down, head, &rest).await?;
-        drop(rest);
+        let idle = self.sending.limits.idle;
+        match self.sending.account.makes_objects() {
+            true => Box::pin(self.bind_first(&mut down, head, rest)).await?,
+            false => self.first_block(&mut down, head, &rest).await?,
+        }
         if !down.done {
             self.sending.account.lasts(self.core);
         }
@@ -301,6 +329,55 @@ impl Relay<'_, '_> {
         }
     }
 
+    /// While what is made is not known, blocks are read before they are sent, so that its id is bound when it goes out.
+    async fn bind_first(&mut self, down: &mut Down, head: Vec<u8>, rest: Vec<u8>) -> Result<(), Fault> {
+        let idle = self.sending.limits.idle;
+        let (mut out, mut block) = (head, rest);
+        loop {
+            let mut ranges = Vec::new();
+            let scan = down.framing.scan(&block, &mut ranges).map_err(truncated)?;
+            (down.done, down.left_over) = (scan.done, scan.used < block.len());
+            down.shape(&block, scan.used, &ranges, &mut out);
+            for range in &ranges {
+                self.sending.account.received(self.core, &block[range.clone()]);
+            }
+            let bound = objects::bind(self.core, self.sending.account).await;
+            self.conn.send(&out, idle).await?;
+            ranges.into_iter().for_each(|range| self.sending.account.delivered(&block[range]));
+            if bound || down.done {
+                return Ok(());
+            }
+            out.clear();
+            self.conn.limit.set_after(idle);
+            block = self.next_block(down).await?;
+            if block.is_empty() {
+                // What came last was the end; a body that ends with its connection is read for the last time.
+                objects::bind(self.core, self.sending.account).await;
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next block, in memory of its own; empty at the end.
+    async fn next_block(&mut self, down: &mut Down) -> Result<Vec<u8>, Fault> {
+        while !down.done {
+            self.wait_more().await?;
+            match self.copied_block() {
+                Ok(block) if block.is_empty() => self.end_of_connection(down).await?,
+                Ok(block) => return Ok(block),
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {}
+                Err(why) => return Err(Fault::because(Kind::Truncated, why)),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn copied_block(&mut self) -> io::Result<Vec<u8>> {
+        let mut scratch = self.core.scratch();
+        let n = self.lease.transport.try_read(&mut scratch.block[..SLOW_BLOCK_BYTES])?;
+        Ok(scratch.block[..n].to_vec())
+    }
+
     /// The head goes out together with what is already there of the body.
     async fn first_block(&mut self, down: &mut Down, head: Vec<u8>, rest: &[u8]) -> Result<(), Fault> {
         let mut ranges = Vec::new();
@@ -308,7 +385,7 @@ impl Relay<'_, '_> {
         (down.done, down.left_over) = (scan.done, scan.used < rest.len());
         let mut out = head;
         down.shape(rest, scan.used, &ranges, &mut out);
-        self.conn.send(&out, self.core.limits().idle).await?;
+        self.conn.send(&out, self.sending.limits.idle).await?;
         for range in ranges {
             self.sending.account.received(self.core, &rest[range.clone()]);
             self.sending.account.delivered(&rest[range]);
@@ -367,7 +444,7 @@ impl Relay<'_, '_> {
         }
         let unsent = std::mem::take(&mut down.unsent);
         let since = clock::now();
-        let sent = self.conn.send(&unsent, self.core.limits().idle).await;
+        let sent = self.conn.send(&unsent, self.sending.limits.idle).await;
         self.sending.account.blocked(clock::now().since(since));
         let undelivered = std::mem::take(&mut down.undelivered);
         sent.map(|()| self.sending.account.delivered(&undelivered))
@@ -380,7 +457,7 @@ impl Relay<'_, '_> {
         }
         down.done = true;
         if down.towards.shape == Shape::Wrapped {
-            self.conn.send(b"0\r\n\r\n", self.core.limits().idle).await?;
+            self.conn.send(b"0\r\n\r\n", self.sending.limits.idle).await?;
         }
         Ok(())
     }
@@ -428,6 +505,12 @@ impl Relay<'_, '_> {
         let fault = Fault::because(Kind::NoAnswer, cause);
         if self.lease.reused && so_far.is_empty() { Broken::Stale(fault) } else { Broken::Fault(fault) }
     }
+}
+
+/// `Retry-After` in seconds; a date is nobody's wish to be left alone for long.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.head.fields.text("retry-after")?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 enum Event {

@@ -26,16 +26,22 @@ pub(super) fn status(fault: &Fault) -> u16 {
         Kind::Upgrade | Kind::WantsSocket => 426,
         Kind::Frames(WsFault::TooLong) => 413,
         Kind::Opening(_) | Kind::Frames(_) | Kind::Message(_) => 400,
-        Kind::UnknownPath | Kind::Denied(Denial::NoModel | Denial::NoProvider) => 404,
+        Kind::NoObject | Kind::UnknownPath | Kind::Denied(Denial::NoModel | Denial::NoProvider) => 404,
         Kind::Method => 405,
         Kind::Denied(Denial::NoIdentity) => 401,
         Kind::Exceeded(_) => 429,
-        Kind::Busy | Kind::Draining => 503,
+        Kind::ClosedAddress | Kind::Proxy => 502,
+        Kind::Overloaded(status) => *status,
+        Kind::Busy | Kind::Full | Kind::Draining => 503,
         Kind::Resolve | Kind::Connect | Kind::Tls | Kind::NoAnswer | Kind::BadAnswer | Kind::Truncated => 502,
         Kind::FirstByteTimeout | Kind::IdleTimeout => 504,
         // Nobody is there to read these; the number stands in the record only.
         Kind::ClientGone | Kind::ClientStalled => 499,
-        Kind::Panic => 500,
+        Kind::Misconfigured(_)
+        | Kind::Unauthorized
+        | Kind::Credential { configured_wrong: true }
+        | Kind::Panic => 500,
+        Kind::Credential { configured_wrong: false } => 503,
     }
 }
 

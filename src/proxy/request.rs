@@ -3,20 +3,25 @@
 //! The regime is *peek*: bytes go up as soon as the model is known and policy has agreed, but the last byte is
 //! withheld until the whole body has been read, so that what was judged is what is sent.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::ErrorKind;
-use std::ops::Range;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::account::Account;
+use super::asking::{self, Asked, Spot};
 use super::conn::Conn;
 use super::core::Core;
+use super::credentials::Shown;
 use super::fault::{Fault, Kind};
-use crate::llm::ask::AskReader;
+use super::{heads, objects};
 use crate::llm::dialect::paths::Route;
+use crate::llm::provider::segment;
 use crate::policy::decide::{Hop, Verdict, Wants};
+use crate::policy::snapshot::{Limits, Origin, Provider};
 use crate::wire::h1::{Framing, Request};
 
 /// First allocation for a body of declared length: enough for most, not so much that a declaration alone costs us.
@@ -65,6 +70,11 @@ impl Body {
         }
         let withheld = usize::from(!self.is_done());
         &self.bytes[..self.bytes.len().saturating_sub(withheld)]
+    }
+
+    /// Whether what is sent is a plain copy, whatever coding the client's had.
+    pub(super) fn is_renamed(&self) -> bool {
+        self.renamed.is_some()
     }
 
     /// The length of what is sent, where it is no longer what the client declared.
@@ -152,31 +162,110 @@ impl Body {
 pub(super) struct Sending<'a> {
     pub(super) request: &'a Request,
     pub(super) route: &'a Route,
+    /// Path and query at the provider of the attempt.
+    pub(super) target: String,
+    /// What is shown to the provider of the attempt.
+    pub(super) shown: Shown,
+    /// Who has been shown the client's own key: nobody else is.
+    pub(super) lent_to: Option<Origin>,
     pub(super) body: &'a mut Body,
-    /// Reads the request while it still arrives; taken once the body is complete.
-    pub(super) reader: Option<Box<AskReader>>,
-    /// Where the body names its model.
-    pub(super) model_span: Option<Range<usize>>,
+    /// How far it has been read.
+    pub(super) asked: Asked,
     pub(super) account: &'a mut Account,
+    /// Bounds on time at the provider of the attempt.
+    pub(super) limits: Limits,
+    /// Whether another attempt may follow this one.
+    pub(super) others_left: bool,
+    /// Status that the attempt was answered with, and how long the provider asks to be left alone.
+    pub(super) answered: Option<(u16, Option<Duration>)>,
+}
+
+impl<'a> Sending<'a> {
+    pub(super) fn new(
+        request: &'a Request,
+        route: &'a Route,
+        body: &'a mut Body,
+        asked: Asked,
+        account: &'a mut Account,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            request,
+            route,
+            target: String::new(),
+            shown: Shown::Written,
+            lent_to: None,
+            body,
+            asked,
+            account,
+            limits,
+            others_left: false,
+            answered: None,
+        }
+    }
 }
 
 impl Sending<'_> {
     /// The body is complete: the whole of it is judged before its last byte is let go.
-    pub(super) fn judge_whole(&mut self, core: &Core, conn: &Conn) -> Result<(), Fault> {
-        let Some(reader) = self.reader.take() else { return Ok(()) };
+    pub(super) async fn judge_whole(&mut self, core: &Core, conn: &Conn) -> Result<(), Fault> {
+        let Some(reader) = self.asked.reader.take() else { return Ok(()) };
         let ask = reader.finish(&self.body.bytes)?;
         let early = self.account.ask().model == ask.model;
         debug_assert!(early, "the model that was judged is the model of the whole");
         if !ask.other_models.is_empty() {
             let wants =
-                Wants { dialect: self.route.dialect, model: ask.model.as_deref(), others: &ask.other_models };
+                Wants { flag: self.route.flag, model: ask.model.as_deref(), others: &ask.other_models };
             if let Verdict::Deny(why) = core.decide(conn.principal.as_ref(), wants) {
                 return Err(why.into());
             }
         }
+        // Named late, an object must be at the provider that the request is already on its way to.
+        if self.lent_to.is_none()
+            && let Some(provider) = objects::found(core, conn.principal.as_ref(), &ask.objects).await?
+            && provider != self.account.provider_id()
+        {
+            return Err(Fault::because(Kind::NoObject, format!("made at {provider}")));
+        }
         self.account.asked(self.request, ask);
         self.account.request_complete = true;
         Ok(())
+    }
+
+    /// Whether an attempt may be made at this provider: a client's own key goes to one host alone.
+    pub(super) fn may_lend_key(&mut self, provider: &Provider) -> bool {
+        if !provider.passthrough || !heads::has_own_key(self.request) {
+            return true;
+        }
+        *self.lent_to.get_or_insert_with(|| provider.origin.clone()) == provider.origin
+    }
+
+    /// Write path and query as the provider of this attempt has them.
+    pub(super) fn address(&mut self, provider: &Provider, hop: Option<&Hop>) -> Result<(), Fault> {
+        let target = &self.request.head.target;
+        let (path, query) =
+            target.split_once('?').map_or((&**target, None), |(path, query)| (path, Some(query)));
+        let renamed = hop.and_then(|hop| hop.model.as_deref()).zip(self.route.model_span.clone());
+        let written = match renamed {
+            Some((name, span)) => {
+                self.account.altered("model");
+                Cow::Owned([&path[..span.start], &segment(name), &path[span.end..]].concat())
+            }
+            None => Cow::Borrowed(path),
+        };
+        self.target = provider.path(&written).map_err(|why| Fault::new(Kind::Misconfigured(why)))?;
+        if let Some(query) = query.map(|query| heads::query_for(query, provider)).filter(|q| !q.is_empty()) {
+            self.target.push('?');
+            self.target.push_str(&query);
+        }
+        Ok(())
+    }
+
+    /// Wait for the whole body, and judge it: for what cannot be done with a part.
+    pub(super) async fn hold_whole(&mut self, core: &Core, conn: &mut Conn) -> Result<(), Fault> {
+        while !self.body.is_done() {
+            self.body.more(core, conn).await?;
+        }
+        self.judge_whole(core, conn).await
     }
 
     /// Put the provider's own name for the model into the body: exactly that JSON string, and the record says so.
@@ -188,16 +277,20 @@ impl Sending<'_> {
     ) -> Result<(), Fault> {
         self.body.renamed = None;
         let Some(name) = hop.and_then(|hop| hop.model.as_deref()) else { return Ok(()) };
-        while !self.body.is_done() {
-            self.body.more(core, conn).await?;
+        if self.route.model_span.is_some() {
+            return Ok(());
         }
-        self.judge_whole(core, conn)?;
-        let Some(span) = self.model_span.clone() else {
-            return Err(Fault::because(Kind::Coding, "the model of a coded body cannot be renamed"));
+        self.hold_whole(core, conn).await?;
+        let text = asking::plain(self.request, &self.body.bytes)?;
+        let (span, name) = match self.asked.spot.clone() {
+            Some(Spot::Json(span)) => (span, serde_json::Value::from(name).to_string()),
+            Some(Spot::Form(span)) => (span, name.to_owned()),
+            None => {
+                return Err(Fault::because(Kind::Coding, "the request names no model that could be renamed"));
+            }
         };
-        let text = serde_json::Value::from(name).to_string();
-        let body = &self.body.bytes;
-        self.body.renamed = Some([&body[..span.start], text.as_bytes(), &body[span.end..]].concat());
+        let renamed = [&text[..span.start], name.as_bytes(), &text[span.end..]].concat();
+        self.body.renamed = Some(renamed);
         self.account.altered("model");
         Ok(())
     }

@@ -33,6 +33,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::account::Account;
+use super::asking::Asked;
 use super::conn::{After, Conn};
 use super::core::{Core, SCRATCH_BYTES};
 use super::fault::{Fault, Kind, Retry};
@@ -81,7 +82,7 @@ pub(super) async fn serve(
     conn.send(&head, core.limits().idle).await?;
     account.switched(&response);
     account.lasts(core);
-    let mut exchanges = Exchanges::new(route.dialect, provider, offer.model, offer.request.head.fields);
+    let mut exchanges = Exchanges::new(route, provider, offer.model, offer.request.head.fields);
     let pump = Pump::new(core, conn, lease.transport, account, &mut exchanges, &agreed);
     // The accounts outlive a panic, so that each is closed.
     let ended = exchange::survive(pin!(pump.run(&rest))).await;
@@ -106,7 +107,7 @@ fn admitted(
 ) -> Result<Arc<Plan>, Fault> {
     let model = offer.model.as_deref();
     account.asked(&offer.request, Ask { model: offer.model.clone(), ..Ask::default() });
-    match core.decide(conn.principal.as_ref(), Wants { dialect: route.dialect, model, others: &[] }) {
+    match core.decide(conn.principal.as_ref(), Wants { flag: route.flag, model, others: &[] }) {
         Verdict::Allow(plan) => {
             account.admitted(core, &plan.providers[0].id);
             Ok(plan)
@@ -134,7 +135,7 @@ async fn open(
         if nth > 0 {
             core.stats.add(Count::UpstreamRetries, 1);
         }
-        account.provider(&provider.id);
+        account.provider(&provider.id, 0);
         match attempt(core, conn, offer, route, account, provider, hop).await {
             Ok(Switched::Answered(after)) => return Ok(Opened::Answered(after)),
             Ok(Switched::Over(over)) => {
@@ -169,17 +170,21 @@ async fn attempt(
     let since = clock::now();
     // A new one: it leaves HTTP for good.
     let limit = provider.connect.unwrap_or(core.limits().connect);
-    let lease = upstream::connect(core, &provider.origin, limit).await?;
+    let lease = upstream::connect(core, provider, limit).await?;
     account.connected(clock::now().since(since));
     let mut hop = hop.clone();
     hop.add_headers.extend(offer.added.iter().cloned());
     let request = &offer.request;
     let mut body = Body::begin(core, conn, request)?;
-    let mut sending = Sending { request, route, body: &mut body, reader: None, model_span: None, account };
+    let mut sending = Sending::new(request, route, &mut body, Asked::default(), account, core.limits());
+    sending.limits = provider.limits(core.limits());
+    sending.address(provider, None)?;
+    sending.shown = core.credentials.obtain(core, provider).await?;
     let relay = Relay { core, conn, sending: &mut sending, lease, others_armed: false };
     match relay.switch(provider, &hop).await {
         Ok(switched) => Ok(switched),
         Err(Broken::Fault(fault) | Broken::Stale(fault)) => Err(fault),
+        Err(Broken::Unauthorized(_)) => Err(Fault::new(Kind::Unauthorized)),
     }
 }
 

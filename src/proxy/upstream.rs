@@ -20,9 +20,11 @@ use super::core::Core;
 use super::fault::{Fault, Kind};
 use super::io::{Socket, sleep, within};
 use super::transport::Transport;
+use super::tunnel;
 use crate::base::clock::{self, Moment};
 use crate::base::stats::Count;
-use crate::policy::snapshot::Origin;
+use crate::policy::dial::{self, Closed};
+use crate::policy::snapshot::{Origin, Provider, Proxy};
 
 /// Idle connections kept per origin and core, and how long. Providers close after 60 to 100 s; ours go first.
 const IDLE_MAX: usize = 256;
@@ -32,7 +34,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Idle connections of one core, by origin. Newest first out, so that the surplus ages and is swept.
 #[derive(Default)]
-pub(super) struct Pool(RefCell<HashMap<Origin, Vec<Idle>>>);
+pub(super) struct Pool(RefCell<HashMap<Way, Vec<Idle>>>);
 
 struct Idle {
     transport: Transport,
@@ -40,9 +42,9 @@ struct Idle {
 }
 
 impl Pool {
-    fn take(&self, origin: &Origin, core: &Core) -> Option<Transport> {
+    fn take(&self, way: &Way, core: &Core) -> Option<Transport> {
         let mut pool = self.0.borrow_mut();
-        let idle = pool.get_mut(origin)?;
+        let idle = pool.get_mut(way)?;
         while let Some(mut found) = idle.pop() {
             if found.transport.is_quiet() && clock::now().since(found.since) < IDLE_KEPT {
                 return Some(found.transport);
@@ -52,12 +54,12 @@ impl Pool {
         None
     }
 
-    fn put(&self, origin: Origin, mut transport: Transport) {
+    fn put(&self, way: Way, mut transport: Transport) {
         if !transport.is_quiet() {
             return;
         }
         let mut pool = self.0.borrow_mut();
-        let idle = pool.entry(origin).or_default();
+        let idle = pool.entry(way).or_default();
         if idle.len() < IDLE_MAX {
             idle.push(Idle { transport, since: clock::now() });
         }
@@ -76,7 +78,7 @@ impl Pool {
 /// A borrowed upstream connection. Dropped, it closes: which cancels a generation and saves money.
 pub(super) struct Lease {
     pub(super) transport: Transport,
-    pub(super) origin: Origin,
+    way: Way,
     /// Whether it came from the pool, and so may have died unnoticed.
     pub(super) reused: bool,
 }
@@ -84,25 +86,35 @@ pub(super) struct Lease {
 impl Lease {
     /// Return a connection whose last response ended cleanly.
     pub(super) fn give_back(self, core: &Core) {
-        core.pool.put(self.origin, self.transport);
+        core.pool.put(self.way, self.transport);
     }
 }
 
-/// A connection to `origin`: an idle one that is still quiet, or a new one.
-pub(super) async fn lease(core: &Core, origin: &Origin, limit: Duration) -> Result<Lease, Fault> {
-    if let Some(transport) = core.pool.take(origin, core) {
+/// Where a connection leads, and through what: connections that differ in either are never taken for each other.
+type Way = (Origin, Option<Proxy>);
+
+/// A connection to a provider: an idle one that is still quiet, or a new one.
+pub(super) async fn lease(core: &Core, provider: &Provider, limit: Duration) -> Result<Lease, Fault> {
+    let way = (provider.origin.clone(), provider.proxy.clone());
+    if let Some(transport) = core.pool.take(&way, core) {
         core.stats.add(Count::UpstreamReused, 1);
-        return Ok(Lease { transport, origin: origin.clone(), reused: true });
+        return Ok(Lease { transport, way, reused: true });
     }
     // Boxed: look-up, race and handshake are large, and most exchanges need none of them.
-    Box::pin(connect(core, origin, limit)).await
+    Box::pin(connect(core, provider, limit)).await
 }
 
 /// A new connection, whatever the pool holds.
-pub(super) async fn connect(core: &Core, origin: &Origin, limit: Duration) -> Result<Lease, Fault> {
+pub(super) async fn connect(core: &Core, provider: &Provider, limit: Duration) -> Result<Lease, Fault> {
+    let (origin, proxy) = (&provider.origin, &provider.proxy);
     let attempt = async {
-        let addresses = core.names.resolve(&core.asks, origin).await?;
-        let socket = race(&addresses).await.map_err(|why| Fault::because(Kind::Connect, why))?;
+        let next = proxy.as_ref().map_or(origin, |proxy| &proxy.origin);
+        let found = core.names.resolve(&core.asks, next).await?;
+        let addresses = open(core, next, found, proxy.is_some())?;
+        let mut socket = race(&addresses).await.map_err(|why| Fault::because(Kind::Connect, why))?;
+        if let Some(proxy) = proxy {
+            tunnel::open(&mut socket, proxy, origin).await?;
+        }
         Transport::open(socket, origin, &core.tls).await
     };
     let transport = match within(limit, attempt).await {
@@ -110,7 +122,33 @@ pub(super) async fn connect(core: &Core, origin: &Origin, limit: Duration) -> Re
         None => return Err(Fault::because(Kind::Connect, format!("no connection within {limit:?}"))),
     };
     core.stats.add(Count::UpstreamConnects, 1);
-    Ok(Lease { transport, origin: origin.clone(), reused: false })
+    Ok(Lease { transport, way: (origin.clone(), proxy.clone()), reused: false })
+}
+
+/// Those of a name's addresses that may be connected to. Judged at every connect, since names change what they mean.
+/// A proxy is where the operator has put it; beyond it, it is the proxy that resolves and judges.
+fn open(
+    core: &Core,
+    origin: &Origin,
+    found: Vec<SocketAddr>,
+    is_proxy: bool,
+) -> Result<Vec<SocketAddr>, Fault> {
+    let snapshot = core.snapshot();
+    let mut closed = None;
+    let mut judged =
+        |address: &SocketAddr| match dial::judge(address.ip(), &origin.host, &snapshot.private_networks) {
+            Ok(()) => true,
+            Err(Closed::Private(_)) if is_proxy => true,
+            Err(why) => {
+                closed = Some(why);
+                false
+            }
+        };
+    let open: Vec<_> = found.into_iter().filter(|address| judged(address)).collect();
+    match (open.is_empty(), closed) {
+        (true, Some(why)) => Err(Fault::because(Kind::ClosedAddress, format!("{}: {why}", origin.host))),
+        _ => Ok(open),
+    }
 }
 
 type Attempt = Pin<Box<dyn Future<Output = (SocketAddr, io::Result<Socket>)>>>;

@@ -102,10 +102,18 @@ pub struct Times {
 pub struct Attempt {
     /// Provider id.
     pub provider: String,
+    /// Which of its keys, where it has several.
+    #[serde(skip_serializing_if = "is_first")]
+    pub key: usize,
     /// Status it answered with, if it did.
     pub status: Option<u16>,
     /// What went wrong, if it did.
     pub fault: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
+fn is_first(key: &usize) -> bool {
+    *key == 0
 }
 
 /// Why an exchange did not go well, in the record.
@@ -179,6 +187,24 @@ pub enum CaptureState {
     None,
 }
 
+/// Provider-side objects and their owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MadeObjects {
+    /// Kind and name of the principal.
+    pub owner: String,
+    /// Ids at the provider.
+    pub ids: Vec<String>,
+}
+
+impl MadeObjects {
+    /// Whether nothing was made.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
 /// One exchange, closed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -199,6 +225,9 @@ pub struct Record {
     pub method: String,
     /// Path and query, credentials removed.
     pub path: String,
+    /// `traceparent` as the client sent it and the provider got it (W3C Trace Context); empty where there was none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub trace: String,
     /// Status the client got; 0 when it got none.
     pub status: u16,
     /// Provider the answer came from.
@@ -219,6 +248,9 @@ pub struct Record {
     /// Whether what was charged is an estimate: the provider did not say, or not to the end, what it used.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
+    /// Objects that this exchange has made at the provider, and whose they are.
+    #[serde(skip_serializing_if = "MadeObjects::is_empty")]
+    pub made: MadeObjects,
     /// What went wrong, if anything did.
     pub fault: Option<FaultNote>,
     /// Body sizes.

@@ -98,6 +98,17 @@ impl Reader {
         Ok(Some(Shown { record: closed.record, request_body, response_body }))
     }
 
+    /// Owner and provider of a provider-side object.
+    pub fn object(&self, id: &str) -> io::Result<Option<(String, String)>> {
+        let sql = "SELECT owner, provider FROM objects WHERE id = ?1";
+        let found = self.db.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)));
+        match found {
+            Ok(both) => Ok(Some(both)),
+            Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
+            Err(why) => Err(fault(why)),
+        }
+    }
+
     /// Exchanges that have not ended, oldest first.
     pub fn in_flight(&self, limit: u32) -> io::Result<Vec<InFlightRow>> {
         let mut all =

@@ -1,4 +1,5 @@
-//! Base64 (RFC 4648 section 4): Bedrock wraps its events in it, a WebSocket handshake its keys.
+//! Base64 (RFC 4648): decoded as Bedrock wraps its events, encoded for a WebSocket handshake (section 4) and as tokens
+//! are written (section 5).
 
 /// The bytes that `text` stands for; `None` if it is not base64. Padding may be absent.
 #[must_use]
@@ -21,17 +22,27 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// `bytes` as text, padded.
+/// `bytes` encoded, padding included (section 4).
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = digits(bytes, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+    out.extend(std::iter::repeat_n('=', (3 - bytes.len() % 3) % 3));
+    out
+}
+
+/// `bytes` in the alphabet of URLs, without padding (section 5).
+#[must_use]
+pub fn url(bytes: &[u8]) -> String {
+    digits(bytes, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+}
+
+fn digits(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let three = [group[0], *group.get(1).unwrap_or(&0), *group.get(2).unwrap_or(&0)];
-        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= group.len() { char::from(digit) } else { '=' });
+        let bits =
+            group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for digit in 0..=group.len() {
+            out.push(char::from(alphabet[(bits >> (18 - 6 * digit) & 63) as usize]));
         }
     }
     out
@@ -64,7 +75,12 @@ mod tests {
             ("Zm9vYmFy", "foobar"),
         ] {
             assert_eq!(decode(coded.as_bytes()).as_deref(), Some(plain.as_bytes()), "{coded}");
-            assert_eq!(encode(plain.as_bytes()), coded);
+            assert!(coded.len() % 4 != 0 || encode(plain.as_bytes()) == coded, "{plain}");
+        }
+        for (plain, coded) in
+            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("\u{3ff}\u{3fe}", "z7_Pvg")]
+        {
+            assert_eq!(url(plain.as_bytes()), coded);
         }
         assert_eq!(decode(b"Zm9vYmE").as_deref(), Some(&b"fooba"[..]));
         for broken in ["Z", "Zm9vY", "Zm 9v", "Z===", "Zm9v\n"] {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::credential::{Lasting, Made, Source, Unmade};
 use super::head::{Fields, RequestHead};
 
 /// A question to the control thread.
@@ -13,6 +14,23 @@ pub enum Ask {
     Page(Box<PageRequest>, oneshot::Sender<PageResponse>),
     /// Addresses of a host name.
     Resolve(String, u16, oneshot::Sender<Result<Vec<SocketAddr>, String>>),
+    /// These objects have just been made; answered once they are bound.
+    Bind(Vec<Bound>, oneshot::Sender<()>),
+    /// Whose is the object of that id?
+    Owner(String, oneshot::Sender<Option<Bound>>),
+    /// A credential, made or kept; and the last one, where a provider has refused it.
+    Credential(Source, Option<Made>, oneshot::Sender<Result<Lasting, Unmade>>),
+}
+
+/// A provider-side object and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Its id at the provider.
+    pub id: String,
+    /// Kind and name of the principal that made it.
+    pub owner: String,
+    /// Provider that has it.
+    pub provider: String,
 }
 
 /// The core's end; bounded, so that a slow control thread is felt as a refusal and not as memory.

@@ -1,6 +1,7 @@
 //! Floor 1: bytes ⇄ messages. Sans-io: given bytes, gives messages; never a socket, never a clock, never a panic on input.
 
 pub mod base64;
+pub mod credential;
 pub mod crossing;
 pub mod decode;
 pub mod eventstream;

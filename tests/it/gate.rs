@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadtest::{Client, Knobs, Provider};
-use weir::llm::dialect::Dialect;
+use weir::llm::dialect::paths::Flag;
 use weir::policy::glob::Glob;
 use weir::policy::snapshot::{self, Credential, Limits, Origin, Snapshot};
 use weir::server::{Options, Server};
@@ -19,6 +19,7 @@ pub(crate) struct Gate {
     pub(crate) provider: Provider,
     pub(crate) server: Option<Server>,
     pub(crate) data: tempfile::TempDir,
+    options: Options,
 }
 
 impl Gate {
@@ -26,20 +27,47 @@ impl Gate {
         Gate::with(knobs, Limits::default(), |options| options)
     }
 
+    /// Before providers that are made for the synthetic one's address.
+    pub(crate) fn before(providers: impl FnOnce(Origin) -> Vec<snapshot::Provider>) -> Gate {
+        let provider = Provider::start(Knobs { keep: true, ..Knobs::default() });
+        let origin = Origin { tls: false, host: provider.addr.ip().to_string(), port: provider.addr.port() };
+        let snapshot = Snapshot {
+            providers: providers(origin).into_iter().map(Arc::new).collect(),
+            loopback_is_user: true,
+            ..Snapshot::default()
+        };
+        Gate::at(provider, snapshot, |options| options)
+    }
+
     pub(crate) fn with(knobs: Knobs, limits: Limits, change: impl FnOnce(Options) -> Options) -> Gate {
         let provider = Provider::start(knobs);
+        let snapshot = snapshot_before(provider.addr, limits);
+        Gate::at(provider, snapshot, change)
+    }
+
+    fn at(provider: Provider, snapshot: Snapshot, change: impl FnOnce(Options) -> Options) -> Gate {
         let data = tempfile::tempdir().expect("a temporary folder");
-        let snapshot = Arc::new(snapshot_before(provider.addr, limits));
         let options = Options {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             data: data.path().to_owned(),
             cores: Some(1),
-            snapshot,
+            snapshot: Arc::new(snapshot),
             drain_timeout: Duration::from_secs(5),
             ..Options::default()
         };
-        let server = Server::start(change(options)).expect("the gateway starts");
-        Gate { addr: server.addresses[0], provider, server: Some(server), data }
+        let options = change(options);
+        let server = Server::start(options.clone()).expect("the gateway starts");
+        Gate { addr: server.addresses[0], provider, server: Some(server), data, options }
+    }
+
+    /// Another process in all but name: nothing is remembered but what the store has.
+    pub(crate) fn restart(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.drain();
+        }
+        let server = Server::start(self.options.clone()).expect("the gateway starts again");
+        self.addr = server.addresses[0];
+        self.server = Some(server);
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -75,12 +103,12 @@ impl Drop for Gate {
 }
 
 fn snapshot_before(provider: SocketAddr, limits: Limits) -> Snapshot {
-    let one = |id: &str, dialect, field: &str, value: String| {
+    let one = |id: &str, flag, field: &str, value: String| {
         Arc::new(snapshot::Provider {
             id: id.into(),
             origin: Origin { tls: false, host: provider.ip().to_string(), port: provider.port() },
             credential: Some(Credential { field: field.into(), value }),
-            dialects: vec![dialect],
+            flags: vec![flag],
             models: vec![Glob::new("**").expect("a pattern")],
             ..snapshot::Provider::default()
         })
@@ -88,8 +116,8 @@ fn snapshot_before(provider: SocketAddr, limits: Limits) -> Snapshot {
     Snapshot {
         limits,
         providers: vec![
-            one("anthropic", Dialect::Messages, "x-api-key", SECRET.into()),
-            one("openai", Dialect::Chat, "authorization", format!("Bearer {SECRET}")),
+            one("anthropic", Flag::AnthropicMessages, "x-api-key", SECRET.into()),
+            one("openai", Flag::OpenaiChat, "authorization", format!("Bearer {SECRET}")),
         ],
         loopback_is_user: true,
         ..Snapshot::default()

@@ -7,7 +7,7 @@ use loadtest::{Canned, Client, Knobs, Reply, Request};
 use serde_json::{Value, json};
 use weir::base::clock;
 use weir::config::compile;
-use weir::llm::dialect::Dialect;
+use weir::llm::dialect::paths::Flag;
 use weir::policy::snapshot::{Limits, Provider, Snapshot};
 use weir::record::store::{Filter, Reader};
 
@@ -23,7 +23,7 @@ fn gate(quotas: &Value) -> Gate {
     })
 }
 
-/// The same providers, speaking every dialect, under a file with these quotas.
+/// The same providers, with every flag, under a file with these quotas.
 fn under(before: &Snapshot, quotas: &Value) -> Snapshot {
     let names: Vec<_> = quotas.as_object().expect("quotas").keys().collect();
     let drawn: Vec<_> = names.iter().map(|name| json!({ "bucket": name })).collect();
@@ -36,11 +36,7 @@ fn under(before: &Snapshot, quotas: &Value) -> Snapshot {
     let loaded = compile::load(&file.to_string(), &none, &no_file, &compile::Options::default());
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:?}")).snapshot;
     let of_all = |provider: &Arc<Provider>| {
-        Arc::new(Provider {
-            dialects: Dialect::ALL.to_vec(),
-            unpriced_allowed: false,
-            ..(**provider).clone()
-        })
+        Arc::new(Provider { flags: Flag::ALL.to_vec(), unpriced_allowed: false, ..(**provider).clone() })
     };
     Snapshot {
         providers: before.providers.iter().map(of_all).collect(),

@@ -13,6 +13,7 @@ use loadtest::{Canned, Knobs};
 use serde_json::{Value, json};
 use weir::base::clock;
 use weir::llm::dialect::Dialect;
+use weir::llm::dialect::paths::Flag;
 use weir::policy::glob::Glob;
 use weir::policy::snapshot::{self, Credential, Limits, Origin, Snapshot};
 use weir::record::record::Outcome;
@@ -31,7 +32,7 @@ fn provider_at(addr: SocketAddr) -> snapshot::Provider {
         id: "sockets".into(),
         origin: Origin { tls: false, host: addr.ip().to_string(), port: addr.port() },
         credential: Some(Credential { field: "authorization".into(), value: format!("Bearer {SECRET}") }),
-        dialects: vec![Dialect::Responses, Dialect::Realtime, Dialect::Live],
+        flags: vec![Flag::OpenaiResponses, Flag::OpenaiRealtime, Flag::GeminiGenerateContent],
         models: ["gpt-*", "gemini-*"].iter().map(|model| Glob::new(model).expect("a pattern")).collect(),
         aliases: vec![("ours".into(), "gpt-its".into())],
         ..snapshot::Provider::default()

@@ -91,11 +91,10 @@ fn report(entries: &[Entry], took: &[Took], faults: &[Vec<String>]) {
 
 /// One provider that speaks every language recorded.
 fn gate_for(entries: &[Entry]) -> Gate {
-    let dialects: HashSet<_> = entries.iter().filter_map(Entry::route).map(|route| route.dialect).collect();
+    let flags: HashSet<_> = entries.iter().filter_map(Entry::route).map(|route| route.flag).collect();
     let everything = |options: Options| {
         let snapshot = Snapshot::clone(&options.snapshot);
-        let provider =
-            Provider { dialects: dialects.into_iter().collect(), ..(*snapshot.providers[0]).clone() };
+        let provider = Provider { flags: flags.into_iter().collect(), ..(*snapshot.providers[0]).clone() };
         Options {
             snapshot: Arc::new(Snapshot { providers: vec![Arc::new(provider)], ..snapshot }),
             ..options

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Compiling;
-use crate::base::settings::{At, Kept, Problem, SecretText, Severity};
-use crate::config::provider::{AuthMode, Authorization, Flag, ProviderSettings};
-use crate::llm::dialect::Dialect;
+use crate::base::settings::{At, Problem};
+use crate::config::provider::{AuthMode, Authorization, ProviderSettings};
+use crate::llm::dialect::paths::Flag;
+use crate::llm::provider::Vendor;
 use crate::policy::snapshot::{Credential, Provider};
 
 /// Hosts that take another credential field than the default, which is the second commonest mistake.
@@ -37,17 +38,23 @@ impl Compiling<'_> {
         self.check_address(written);
         self.check_models(written);
         let credential = self.credential(written);
-        let dialects = self.dialects(id, written);
+        let shows = credential.clone().unwrap_or_default();
+        let flags = self.flags(written);
+        let authorization = written.authorization.as_ref().map(|field| field.value);
         let usable = !written.disabled && credential.is_ok();
         let listing = self.listing(written);
         let timeouts = written.timeouts.as_ref();
-        usable.then(|| Provider {
+        let proxy = self.proxy(written, &written.baseurl.origin);
+        let mut provider = Provider {
             id: id.value.clone(),
             origin: written.baseurl.origin.clone(),
             prefix: written.baseurl.prefix.clone(),
-            credential: credential.ok().flatten(),
+            credential: shows.field,
+            made_from: shows.made_from,
+            signing: shows.signing,
             passthrough: written.auth_mode.value == AuthMode::Passthrough,
-            dialects,
+            vendor: Vendor::of(&written.baseurl.origin.host, authorization, &flags),
+            flags,
             models: written.models.iter().map(|model| model.value.clone()).collect(),
             add_headers: written
                 .add_headers
@@ -63,6 +70,7 @@ impl Compiling<'_> {
                 .collect(),
             region: written.region.clone(),
             listing,
+            project: written.project.clone().or(shows.project),
             drain_when_client_gone: written.on_client_gone == crate::config::provider::OnClientGone::Drain,
             connect: timeouts.and_then(|t| t.connect),
             first_byte: timeouts.and_then(|t| t.first_byte),
@@ -70,7 +78,15 @@ impl Compiling<'_> {
             connections_max: written.max_connections,
             unpriced_allowed: written.unpriced == crate::config::provider::Unpriced::Allow,
             place: id.place.clone(),
-        })
+            proxy,
+            retry_unsafe: written.retry_unsafe,
+            keys: Vec::new(),
+        };
+        if !usable {
+            return None;
+        }
+        provider.keys = self.keys(written, &provider);
+        Some(provider)
     }
 
     /// Ids stand before the slash in `provider/model`, so they cannot hold one.
@@ -134,54 +150,12 @@ impl Compiling<'_> {
         }
     }
 
-    fn dialects(&mut self, id: &At<String>, written: &ProviderSettings) -> Vec<Dialect> {
+    fn flags(&self, written: &ProviderSettings) -> Vec<Flag> {
         let on = &written.compatibility.on;
         if on.is_empty() {
-            return Flag::OpenaiChat.dialects().to_vec();
+            return vec![Flag::OpenaiChat];
         }
-        for flag in on.iter().filter(|flag| flag.value.dialects().is_empty()) {
-            let what =
-                format!("no reader for {} yet: its endpoints of {} answer 404", flag.value.name(), id.value);
-            let severity = Severity::NotInForce;
-            self.problems.push(Problem { severity, ..Problem::error(&flag.place, what) });
-        }
-        on.iter().flat_map(|flag| flag.value.dialects()).copied().collect()
-    }
-
-    /// `Err`: the provider cannot be used, and why has been noted.
-    fn credential(&mut self, written: &ProviderSettings) -> Result<Option<Credential>, ()> {
-        let mode = &written.auth_mode;
-        let authorization = written.authorization.as_ref().map_or(Authorization::Bearer, |a| a.value);
-        let Some(secret) = written.apikey.as_ref().or_else(|| written.keys.first().map(|slot| &slot.apikey))
-        else {
-            if mode.value == AuthMode::Override && authorization != Authorization::Sigv4 {
-                let what = "has no apikey: requests reach it without a credential";
-                self.warn(&written.place, what, "add one, or say \"auth_mode\": \"none\"");
-            }
-            return if authorization == Authorization::Sigv4 { self.unsigned(written) } else { Ok(None) };
-        };
-        if mode.value == AuthMode::None {
-            self.warn(&secret.place, "is never sent", "auth_mode is none");
-            return Ok(None);
-        }
-        if matches!(secret.kept(), Kept::KeyFile(_)) || authorization == Authorization::Sigv4 {
-            return self.unsigned(written);
-        }
-        match self.secrets.resolve(secret) {
-            Ok(value) => Ok(Some(in_field(authorization, &value))),
-            Err(_) if written.disabled => Err(()),
-            Err(problem) => {
-                self.problems.push(problem);
-                Err(())
-            }
-        }
-    }
-
-    fn unsigned(&mut self, written: &ProviderSettings) -> Result<Option<Credential>, ()> {
-        let place = written.apikey.as_ref().map_or(&written.place, |secret: &SecretText| &secret.place);
-        let what = "signed requests and Google key files are not built yet: the provider is left out";
-        self.problems.push(Problem { severity: Severity::NotInForce, ..Problem::error(place, what) });
-        Err(())
+        on.iter().map(|flag| flag.value).collect()
     }
 }
 

@@ -10,10 +10,6 @@ impl Compiling<'_> {
             file.hooks.iter().filter(|(_, hook)| !hook.disabled).filter_map(|(_, hook)| hook.apikey.as_ref());
         let mut secrets: Vec<&SecretText> = hooks.collect();
         secrets.extend(file.server.iter().filter_map(|server| server.secret_key.as_ref()));
-        // The first of several keys is looked up where it is put in force.
-        let further = file.providers.iter().filter(|(_, provider)| !provider.disabled);
-        secrets
-            .extend(further.flat_map(|(_, provider)| provider.keys.iter().skip(1).map(|slot| &slot.apikey)));
         if let Some(exporters) = &file.exporters {
             let s3 = exporters.s3.iter().flat_map(|s3| [&s3.access_key_id, &s3.access_secret]).flatten();
             let otlp = exporters.otlp.iter().flat_map(|otlp| otlp.headers.iter().map(|(_, value)| value));

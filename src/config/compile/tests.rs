@@ -32,7 +32,7 @@ fn the_file_of_the_load_test() {
     assert_eq!(loaded.install.cores, Cores::Count(1));
     assert_eq!(loaded.install.listen[0].address, Address::parse("127.0.0.1:8123").expect("address"));
     let provider = &loaded.snapshot.providers[0];
-    assert_eq!((provider.id.as_str(), provider.origin.port, provider.dialects.len()), ("synthetic", 8099, 2));
+    assert_eq!((provider.id.as_str(), provider.origin.port, provider.flags.len()), ("synthetic", 8099, 2));
     assert_eq!(provider.credential.as_ref().map(|c| c.value.as_str()), Some("Bearer x"));
 }
 

@@ -78,6 +78,28 @@ fn tools_in_namespaces_and_in_the_history() {
 }
 
 #[test]
+fn every_model_that_may_be_run_is_found_however_it_is_named() {
+    for (body, expected) in [
+        (r#"{"model":"a","models":["b","c"]}"#, "b c"),
+        (r#"{"model":"a","fallbacks":["b",{"model":"c"}]}"#, "b c"),
+        (r#"{"model":"a","providerOptions":{"gateway":{"models":["b"]}}}"#, "b"),
+        (r#"{"model":"a","plugins":[{"id":"auto-router","allowed_models":["b","c"]}]}"#, "b c"),
+        (
+            r#"{"model":"a","tools":[{"type":"x","m\u006fdel":"b"},{"type":"y","Model":"c","model":"d"}]}"#,
+            "b c d",
+        ),
+    ] {
+        assert_eq!(read(Dialect::Chat, body).unwrap().other_models.join(" "), expected, "{body}");
+    }
+    for twice in [
+        r#"{"model":"a","models":[],"m\u006fdels":["b"]}"#,
+        r#"{"model":"a","fallbacks":[],"Fallbacks":["b"]}"#,
+    ] {
+        assert!(matches!(read(Dialect::Chat, twice), Err(AskFault::DuplicateKey(_))), "{twice}");
+    }
+}
+
+#[test]
 fn the_model_is_known_as_soon_as_it_has_passed() {
     let body = format!(r#"{{"a":"{}","model":"m","b":"{}"}}"#, "x".repeat(500), "y".repeat(500));
     let body = body.as_bytes();

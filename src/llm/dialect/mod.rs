@@ -8,6 +8,7 @@ mod converse;
 mod gemini;
 mod interactions;
 mod invoke;
+pub mod listing;
 mod messages;
 mod ollama;
 mod openai;

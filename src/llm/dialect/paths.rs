@@ -1,6 +1,8 @@
 //! The closed table of paths: which methods and paths exist, what they speak, and which flag of a provider opens them.
 //! Whatever is not in it is not forwarded.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::Dialect;
@@ -29,6 +31,10 @@ pub enum Endpoint {
     Moderations,
     /// Models are listed or described.
     Models,
+    /// Something is made that stays at the provider: a file, a batch, a conversation, a cache.
+    Make,
+    /// Something that was made there is looked at, changed or taken away.
+    Object,
     /// A WebSocket whose frames are exchanges of their own.
     Socket,
 }
@@ -45,7 +51,7 @@ macro_rules! flags {
     ($( $(#[doc = $doc:literal])* $name:ident, $text:literal; )*) => {
         /// Flags of a provider's `compatibility`; each opens its endpoints with their counting, streaming and
         /// WebSocket variants.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Flag { $( $(#[doc = $doc])* $name, )* }
 
@@ -56,6 +62,12 @@ macro_rules! flags {
             /// Name in configuration.
             #[must_use]
             pub fn name(self) -> &'static str { match self { $( Flag::$name => $text, )* } }
+
+            /// The flag of that name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Flag> {
+                Flag::ALL.iter().copied().find(|flag| flag.name() == name)
+            }
         }
     };
 }
@@ -83,8 +95,20 @@ flags! {
     BedrockConverse, "bedrock_converse";
     /// Ollama's own language.
     OllamaNative, "ollama_native";
+    /// Batches, and the files they are made of.
+    Batches, "batches";
     /// Gemini CLI with a Google login.
     CodeAssist, "code_assist";
+    /// Vertex paths without a project, as Gemini CLI writes them, led to the provider's own. Opens nothing by itself.
+    GeminiCliVertex, "experimental_gemini_cli_vertex_compat";
+}
+
+impl Flag {
+    /// The API languages behind the flag.
+    pub fn dialects(self) -> impl Iterator<Item = Dialect> {
+        let opened = TABLE.iter().filter(move |row| row.flag == self).map(|row| row.dialect);
+        Dialect::ALL.iter().copied().filter(move |dialect| opened.clone().any(|of| of == *dialect))
+    }
 }
 
 /// What a method and path mean.
@@ -94,21 +118,25 @@ pub struct Route {
     pub dialect: Dialect,
     /// What it is for.
     pub endpoint: Endpoint,
-    /// Flag that opens it; `None` where any provider's flag will do (the list of models).
-    pub flag: Option<Flag>,
+    /// Flag of a provider that opens it.
+    pub flag: Flag,
     /// Model named by the path, percent-decoded; then the body names none.
     pub model_in_path: Option<String>,
+    /// Where the path names it, as written.
+    pub model_span: Option<Range<usize>>,
+    /// Id of the provider-side object that the path names.
+    pub object: Option<String>,
     /// The path itself asks for a stream.
     pub stream: bool,
 }
 
 struct Row {
     method: &'static str,
-    /// `{}` stands for any one segment, `{model}` for the model's.
+    /// `{}` stands for any one segment, `{model}` for the model's, `{model*}` for a model's name to the end, slashes and all.
     path: &'static str,
     dialect: Dialect,
     endpoint: Endpoint,
-    flag: Option<Flag>,
+    flag: Flag,
 }
 
 const fn row(
@@ -118,7 +146,7 @@ const fn row(
     endpoint: Endpoint,
     flag: Flag,
 ) -> Row {
-    Row { method, path, dialect, endpoint, flag: Some(flag) }
+    Row { method, path, dialect, endpoint, flag }
 }
 
 const fn post(path: &'static str, dialect: Dialect, endpoint: Endpoint, flag: Flag) -> Row {
@@ -154,8 +182,49 @@ const TABLE: &[Row] = &[
     row("GET", "/v1/responses", Dialect::Responses, Endpoint::Socket, Flag::OpenaiResponses),
     row("GET", "/responses", Dialect::Responses, Endpoint::Socket, Flag::OpenaiResponses),
     row("GET", "/openai/v1/responses", Dialect::Responses, Endpoint::Socket, Flag::OpenaiResponses),
-    row("GET", "/v1/responses/{}", Dialect::Responses, Endpoint::Retrieve, Flag::OpenaiResponses),
-    post("/v1/responses/{}/cancel", Dialect::Responses, Endpoint::Retrieve, Flag::OpenaiResponses),
+    row("GET", "/v1/responses/{id}", Dialect::Responses, Endpoint::Retrieve, Flag::OpenaiResponses),
+    post("/v1/responses/{id}/cancel", Dialect::Responses, Endpoint::Retrieve, Flag::OpenaiResponses),
+    row("DELETE", "/v1/responses/{id}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("GET", "/v1/responses/{id}/input_items", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("GET", "/openai/v1/responses/{id}", Dialect::Responses, Endpoint::Retrieve, Flag::OpenaiResponses),
+    post("/openai/v1/responses/{id}/cancel", Dialect::Responses, Endpoint::Retrieve, Flag::OpenaiResponses),
+    row("DELETE", "/openai/v1/responses/{id}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+
+    // Lists of objects are closed: nobody can tell whose they are before they are read.
+    post("/v1/conversations", Dialect::Responses, Endpoint::Make, Flag::OpenaiResponses),
+    row("GET", "/v1/conversations/{id}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    post("/v1/conversations/{id}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("DELETE", "/v1/conversations/{id}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("GET", "/v1/conversations/{id}/items", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    post("/v1/conversations/{id}/items", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("GET", "/v1/conversations/{id}/items/{}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("DELETE", "/v1/conversations/{id}/items/{}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    post("/v1/vector_stores", Dialect::Responses, Endpoint::Make, Flag::OpenaiResponses),
+    row("GET", "/v1/vector_stores/{id}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    post("/v1/vector_stores/{id}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("DELETE", "/v1/vector_stores/{id}", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("GET", "/v1/vector_stores/{id}/files", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    post("/v1/vector_stores/{id}/files", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    post("/v1/vector_stores/{id}/search", Dialect::Responses, Endpoint::Object, Flag::OpenaiResponses),
+    row("GET", "/v1/chat/completions/{id}", Dialect::Chat, Endpoint::Object, Flag::OpenaiChat),
+    row("GET", "/v1/chat/completions/{id}/messages", Dialect::Chat, Endpoint::Object, Flag::OpenaiChat),
+    post("/v1/chat/completions/{id}", Dialect::Chat, Endpoint::Object, Flag::OpenaiChat),
+    row("DELETE", "/v1/chat/completions/{id}", Dialect::Chat, Endpoint::Object, Flag::OpenaiChat),
+
+    post("/v1/files", Dialect::Responses, Endpoint::Make, Flag::Batches),
+    row("GET", "/v1/files/{id}", Dialect::Responses, Endpoint::Object, Flag::Batches),
+    row("GET", "/v1/files/{id}/content", Dialect::Responses, Endpoint::Object, Flag::Batches),
+    row("DELETE", "/v1/files/{id}", Dialect::Responses, Endpoint::Object, Flag::Batches),
+    post("/v1/batches", Dialect::Responses, Endpoint::Make, Flag::Batches),
+    row("GET", "/v1/batches/{id}", Dialect::Responses, Endpoint::Object, Flag::Batches),
+    post("/v1/batches/{id}/cancel", Dialect::Responses, Endpoint::Object, Flag::Batches),
+    post("/v1/messages/batches", Dialect::Messages, Endpoint::Make, Flag::Batches),
+    row("GET", "/v1/messages/batches/{id}", Dialect::Messages, Endpoint::Object, Flag::Batches),
+    row("GET", "/v1/messages/batches/{id}/results", Dialect::Messages, Endpoint::Retrieve, Flag::Batches),
+    post("/v1/messages/batches/{id}/cancel", Dialect::Messages, Endpoint::Object, Flag::Batches),
+    row("DELETE", "/v1/messages/batches/{id}", Dialect::Messages, Endpoint::Object, Flag::Batches),
+
+    post("/openai/responses", Dialect::Responses, Endpoint::Generate, Flag::OpenaiResponses),
 
     post("/v1/completions", Dialect::Completions, Endpoint::Generate, Flag::OpenaiOther),
     post("/v1/embeddings", Dialect::Embeddings, Endpoint::Embeddings, Flag::OpenaiOther),
@@ -166,6 +235,19 @@ const TABLE: &[Row] = &[
     post("/v1/audio/translations", Dialect::Audio, Endpoint::Transcription, Flag::OpenaiOther),
     post("/v1/audio/speech", Dialect::Audio, Endpoint::Speech, Flag::OpenaiOther),
     post("/v1/moderations", Dialect::Moderations, Endpoint::Moderations, Flag::OpenaiOther),
+    post("/completions", Dialect::Completions, Endpoint::Generate, Flag::OpenaiOther),
+    post("/embeddings", Dialect::Embeddings, Endpoint::Embeddings, Flag::OpenaiOther),
+    post("/openai/v1/completions", Dialect::Completions, Endpoint::Generate, Flag::OpenaiOther),
+    post("/openai/v1/embeddings", Dialect::Embeddings, Endpoint::Embeddings, Flag::OpenaiOther),
+    post("/openai/v1/images/generations", Dialect::Images, Endpoint::Images, Flag::OpenaiOther),
+    post("/openai/v1/images/edits", Dialect::Images, Endpoint::Images, Flag::OpenaiOther),
+    post("/openai/deployments/{model}/completions", Dialect::Completions, Endpoint::Generate, Flag::OpenaiOther),
+    post("/openai/deployments/{model}/embeddings", Dialect::Embeddings, Endpoint::Embeddings, Flag::OpenaiOther),
+    post("/openai/deployments/{model}/images/generations", Dialect::Images, Endpoint::Images, Flag::OpenaiOther),
+    post("/openai/deployments/{model}/images/edits", Dialect::Images, Endpoint::Images, Flag::OpenaiOther),
+    post("/openai/deployments/{model}/audio/transcriptions", Dialect::Audio, Endpoint::Transcription, Flag::OpenaiOther),
+    post("/openai/deployments/{model}/audio/translations", Dialect::Audio, Endpoint::Transcription, Flag::OpenaiOther),
+    post("/openai/deployments/{model}/audio/speech", Dialect::Audio, Endpoint::Speech, Flag::OpenaiOther),
     row("GET", "/v1/realtime", Dialect::Realtime, Endpoint::Socket, Flag::OpenaiRealtime),
     row("GET", "/openai/v1/realtime", Dialect::Realtime, Endpoint::Socket, Flag::OpenaiRealtime),
     row("GET", "/openai/realtime", Dialect::Realtime, Endpoint::Socket, Flag::OpenaiRealtime),
@@ -181,6 +263,13 @@ const TABLE: &[Row] = &[
     post("/v1/models/{model}:embedContent", Dialect::Gemini, Endpoint::Embeddings, Flag::GeminiGenerateContent),
     post("/v1/models/{model}:batchEmbedContents", Dialect::Gemini, Endpoint::Embeddings, Flag::GeminiGenerateContent),
     post("/v1beta/interactions", Dialect::Interactions, Endpoint::Generate, Flag::GeminiGenerateContent),
+    row("GET", "/v1beta/interactions/{id}", Dialect::Interactions, Endpoint::Retrieve, Flag::GeminiGenerateContent),
+    row("DELETE", "/v1beta/interactions/{id}", Dialect::Interactions, Endpoint::Object, Flag::GeminiGenerateContent),
+    post("/v1beta/interactions/{id}/cancel", Dialect::Interactions, Endpoint::Retrieve, Flag::GeminiGenerateContent),
+    post("/v1beta/cachedContents", Dialect::Gemini, Endpoint::Make, Flag::GeminiGenerateContent),
+    row("GET", "/v1beta/cachedContents/{id}", Dialect::Gemini, Endpoint::Object, Flag::GeminiGenerateContent),
+    row("PATCH", "/v1beta/cachedContents/{id}", Dialect::Gemini, Endpoint::Object, Flag::GeminiGenerateContent),
+    row("DELETE", "/v1beta/cachedContents/{id}", Dialect::Gemini, Endpoint::Object, Flag::GeminiGenerateContent),
     row("GET", "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),
     row("GET", "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),
 
@@ -216,45 +305,88 @@ const TABLE: &[Row] = &[
     post("/api/chat", Dialect::Ollama, Endpoint::Generate, Flag::OllamaNative),
     post("/api/generate", Dialect::Ollama, Endpoint::Generate, Flag::OllamaNative),
     post("/api/embed", Dialect::Ollama, Endpoint::Embeddings, Flag::OllamaNative),
-    row("GET", "/api/tags", Dialect::Ollama, Endpoint::Models, Flag::OllamaNative),
 
     post("/v1internal:generateContent", Dialect::CodeAssist, Endpoint::Generate, Flag::CodeAssist),
     post("/v1internal:streamGenerateContent", Dialect::CodeAssist, Endpoint::Generate, Flag::CodeAssist),
     post("/v1internal:countTokens", Dialect::CodeAssist, Endpoint::CountTokens, Flag::CodeAssist),
 
-    Row { method: "GET", path: "/v1/models", dialect: Dialect::Chat, endpoint: Endpoint::Models, flag: None },
-    Row { method: "GET", path: "/v1beta/models", dialect: Dialect::Gemini, endpoint: Endpoint::Models, flag: None },
+    // Answered from our own list, whatever flags there are.
+    row("GET", "/v1/models", Dialect::Chat, Endpoint::Models, Flag::OpenaiChat),
+    row("GET", "/v1/models/{model*}", Dialect::Chat, Endpoint::Models, Flag::OpenaiChat),
+    row("GET", "/models", Dialect::Chat, Endpoint::Models, Flag::OpenaiChat),
+    row("GET", "/openai/v1/models", Dialect::Chat, Endpoint::Models, Flag::OpenaiChat),
+    row("GET", "/v1beta/models", Dialect::Gemini, Endpoint::Models, Flag::GeminiGenerateContent),
+    row("GET", "/v1beta/models/{model*}", Dialect::Gemini, Endpoint::Models, Flag::GeminiGenerateContent),
+    row("GET", "/api/tags", Dialect::Ollama, Endpoint::Models, Flag::OllamaNative),
 ];
 
 /// What this method and path (without query) mean; `None` is not forwarded.
 #[must_use]
 pub fn endpoint(method: &str, path: &str) -> Option<Route> {
     let rows = TABLE.iter().filter(|row| row.method == method);
-    let (row, model) = rows.filter_map(|row| Some((row, fits(row.path, path)?))).next()?;
-    let model_in_path = match model {
-        Some(written) => Some(decode(written)?),
-        None => None,
+    let (row, found) = rows.filter_map(|row| Some((row, fits(row.path, path)?))).next()?;
+    let text = |span: &Option<Range<usize>>| match span {
+        Some(span) => decode(&path[span.clone()]).map(Some),
+        None => Some(None),
     };
-    let path = row.path;
-    let stream = path.contains(":stream") || path.ends_with("-stream");
-    Some(Route { dialect: row.dialect, endpoint: row.endpoint, flag: row.flag, model_in_path, stream })
+    let stream = row.path.contains(":stream") || row.path.ends_with("-stream");
+    Some(Route {
+        dialect: row.dialect,
+        endpoint: row.endpoint,
+        flag: row.flag,
+        model_in_path: text(&found.model)?,
+        object: text(&found.object)?.map(|id| [row.object_prefix(), &id].concat()),
+        model_span: found.model,
+        stream,
+    })
 }
 
-/// Whether a path is of this pattern, and what stands for its model.
-fn fits<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
+impl Row {
+    /// What an object's id begins with where the path says it apart: Gemini calls its caches by a path.
+    fn object_prefix(&self) -> &'static str {
+        if self.path.contains("/cachedContents/") { "cachedContents/" } else { "" }
+    }
+}
+
+/// What a path names, as places in it.
+#[derive(Default)]
+struct Named {
+    model: Option<Range<usize>>,
+    object: Option<Range<usize>>,
+}
+
+/// Flags that open a path under some method: where a provider has one, a wrong method is 405.
+pub fn flags_of(path: &str) -> impl Iterator<Item = Flag> {
+    TABLE.iter().filter(move |row| fits(row.path, path).is_some()).map(|row| row.flag)
+}
+
+/// Whether a path is of this pattern, and what it names.
+fn fits(pattern: &str, path: &str) -> Option<Named> {
     let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
-    let mut model = None;
+    let (mut named, mut at) = (Named::default(), 0);
     loop {
-        match (wanted.next(), given.next()) {
-            (None, None) => return Some(model),
-            (Some("{}"), Some(segment)) if is_plain(segment) => {}
-            (Some(want), Some(segment)) => match want.strip_prefix("{model}") {
-                Some(verb) => model = Some(segment.strip_suffix(verb).filter(|model| is_plain(model))?),
+        let (want, segment) = match (wanted.next(), given.next()) {
+            (None, None) => return Some(named),
+            (Some(want), Some(segment)) => (want, segment),
+            _ => return None,
+        };
+        match want {
+            "{}" if is_plain(segment) => {}
+            "{id}" if is_plain(segment) => named.object = Some(at..at + segment.len()),
+            "{model*}" => {
+                named.model = Some(at..path.len());
+                return std::iter::once(segment).chain(given).all(is_plain).then_some(named);
+            }
+            _ => match want.strip_prefix("{model}") {
+                Some(verb) => {
+                    let written = segment.strip_suffix(verb).filter(|model| is_plain(model))?;
+                    named.model = Some(at..at + written.len());
+                }
                 None if want == segment => {}
                 None => return None,
             },
-            _ => return None,
         }
+        at += segment.len() + 1;
     }
 }
 
@@ -296,7 +428,7 @@ mod tests {
             ("GET", "/v1/messages"),
             ("POST", "/v1/messages/"),
             ("POST", "/v1/messages/../files"),
-            ("POST", "/v1/files"),
+            ("GET", "/v1/files"),
             ("POST", "/V1/messages"),
             ("POST", ""),
             ("GET", "/v1/responses/.."),

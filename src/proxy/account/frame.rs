@@ -33,7 +33,7 @@ impl Account {
         self.record.response_headers = response.head.fields.clone();
         self.record.response_headers.redact(heads::is_secret);
         let provider = self.record.provider.clone();
-        self.record.attempts.push(Attempt { provider, status: Some(101), fault: None });
+        self.record.attempts.push(Attempt { provider, key: self.key, status: Some(101), fault: None });
         self.record.reading = Reading { stream: true, complete: true, ..Reading::default() };
         self.head_sent = true;
         self.request_complete = true;
@@ -66,6 +66,8 @@ impl Account {
             part_at: 0,
             hash_out: None,
             reservation: None,
+            owner: self.owner.clone(),
+            key: self.key,
             held: None,
             waited: std::time::Duration::ZERO,
             opened: false,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::llm::ask::AskFault;
 use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::{Flag, Route};
 use crate::llm::meter::Reading;
 use crate::llm::socket::{Asked, Begun, Of, Said, Socket, Ticket};
 use crate::policy::decide::{Denial, Hop, Verdict, Wants};
@@ -41,6 +42,8 @@ pub(super) enum Judged {
 pub(super) struct Exchanges {
     socket: Socket,
     dialect: Dialect,
+    /// Opens what a message asks for.
+    flag: Flag,
     provider: Arc<Provider>,
     /// The upgrade's, for telling who calls.
     fields: Fields,
@@ -51,14 +54,10 @@ pub(super) struct Exchanges {
 
 impl Exchanges {
     /// None yet. `model` is the one that the address names, `fields` are the upgrade's.
-    pub(super) fn new(
-        dialect: Dialect,
-        provider: Arc<Provider>,
-        model: Option<String>,
-        fields: Fields,
-    ) -> Self {
+    pub(super) fn new(route: &Route, provider: Arc<Provider>, model: Option<String>, fields: Fields) -> Self {
+        let (dialect, flag) = (route.dialect, route.flag);
         let socket = Socket::new(dialect, model);
-        Exchanges { socket, dialect, provider, fields, running: Vec::new(), not_metered: None }
+        Exchanges { socket, dialect, flag, provider, fields, running: Vec::new(), not_metered: None }
     }
 
     /// Whether any is under way.
@@ -159,7 +158,7 @@ impl Exchanges {
         model: Option<&str>,
         others: &[String],
     ) -> Result<Hop, Fault> {
-        let plan = match core.decide(principal, Wants { dialect: self.dialect, model, others }) {
+        let plan = match core.decide(principal, Wants { flag: self.flag, model, others }) {
             Verdict::Allow(plan) => plan,
             Verdict::Deny(why) => return Err(why.into()),
         };

@@ -194,6 +194,7 @@ impl Index {
                 Item::Close(record, place) => {
                     let row = insert_exchange(&tx, record, *place)?;
                     insert_tools(&tx, record, row.cursor)?;
+                    insert_objects(&tx, record)?;
                     sums.add(record, &row);
                     rows.push(row);
                 }
@@ -318,6 +319,15 @@ fn insert_exchange_sql() -> String {
             request_bytes, response_bytes, usage_unknown, {tokens}, log_segment, log_block, log_at, log_len)
          VALUES ({marks})"
     )
+}
+
+/// Who was first stays: an id that somebody else has made is not taken over.
+fn insert_objects(tx: &Transaction, record: &Record) -> rusqlite::Result<()> {
+    for id in &record.made.ids {
+        tx.prepare_cached("INSERT OR IGNORE INTO objects (id, owner, provider, at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![id, record.made.owner, record.provider, signed(record.times.accepted_at_us)])?;
+    }
+    Ok(())
 }
 
 fn insert_tools(tx: &Transaction, record: &Record, exchange: i64) -> rusqlite::Result<()> {

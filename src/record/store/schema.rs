@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Raised with any change below; an index of another version is rebuilt.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Token columns, by the names of [`Usage`](crate::llm::usage::Usage) and in its order.
 pub(super) const TOKENS: [&str; 11] = [
@@ -70,6 +70,10 @@ pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX sessions_last ON sessions (last_at);
         CREATE INDEX sessions_session ON sessions (session);
+
+        CREATE TABLE objects (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, provider TEXT NOT NULL, at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
 
         CREATE TABLE in_flight (
             id TEXT PRIMARY KEY, at INTEGER NOT NULL, open TEXT NOT NULL, bodies TEXT NOT NULL

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 use weir::config::{Options, load};
-use weir::llm::dialect::Dialect;
+use weir::llm::dialect::paths::Flag;
 use weir::policy::decide::{Verdict, Wants, decide};
 use weir::policy::identity::{Kind, Principal};
 use weir::policy::rights::KnownRights;
@@ -18,7 +18,7 @@ struct Case {
     about: String,
     config: Value,
     principals: std::collections::BTreeMap<String, Who>,
-    rows: Vec<(Option<String>, Dialect, Option<String>, Value)>,
+    rows: Vec<(Option<String>, Flag, Option<String>, Value)>,
 }
 
 #[derive(Deserialize, Default)]
@@ -69,15 +69,15 @@ fn the_table_of_decisions() {
 fn run(name: &str, case: &Case) -> usize {
     let snapshot = std::sync::Arc::new(snapshot(name, &case.config));
     let mut known = KnownRights::default();
-    for (who, dialect, model, expected) in &case.rows {
+    for (who, flag, model, expected) in &case.rows {
         let principal = who.as_ref().map(|who| case.principals.get(who).expect(who).principal());
-        let wants = Wants::new(*dialect, model.as_deref());
+        let wants = Wants::new(*flag, model.as_deref());
         let fresh = said(&decide(&snapshot, principal.as_ref(), wants), model.as_deref());
         // Asked twice from memory: what is remembered must be what would be decided.
         for _ in 0..2 {
             assert_eq!(said(&known.decide(&snapshot, principal.as_ref(), wants), model.as_deref()), fresh);
         }
-        assert_eq!(&fresh, expected, "{name}: {who:?} asks {dialect:?} for {model:?}");
+        assert_eq!(&fresh, expected, "{name}: {who:?} asks {flag:?} for {model:?}");
     }
     case.rows.len()
 }

@@ -28,8 +28,9 @@ fn accepted(path: &Path) -> Loaded {
 fn files_of_the_incumbent_are_accepted_as_they_are() {
     let grants = accepted(&here("tests/cases/config/incumbent-grants.json"));
     assert_eq!(grants.snapshot.grants.len(), 3);
-    // The provider with a key file waits for token exchange: said, and left out.
-    assert!(!grants.snapshot.providers.iter().any(|provider| provider.id == "vertex"));
+    // Its key file is not here: said, and looked for again with every token.
+    assert!(grants.snapshot.providers.iter().any(|provider| provider.id == "vertex"));
+    assert!(grants.warnings.iter().any(|problem| problem.what.contains("vertex.json cannot be read")));
     let temp = accepted(&here("tests/cases/config/incumbent-temp-grants.json"));
     assert_eq!((temp.snapshot.grants.len(), temp.snapshot.buckets.len()), (4, 2));
     assert!(

@@ -1,7 +1,7 @@
 //! Why, and why not, over a whole file.
 
 use weir::config::{Options, load};
-use weir::llm::dialect::Dialect;
+use weir::llm::dialect::paths::Flag;
 use weir::policy::decide::Wants;
 use weir::policy::explain::explain;
 use weir::policy::identity::Principal;
@@ -20,23 +20,23 @@ const FILE: &str = r#"{
   ],
 }"#;
 
-fn told(who: &str, dialect: Dialect, model: &str) -> String {
+fn told(who: &str, flag: Flag, model: &str) -> String {
     let files = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
     let loaded = load(FILE, &|_| None, &files, &Options::default()).expect("loads");
     let who = Principal { name: who.into(), source: "key", ..Principal::default() };
-    explain(&loaded.snapshot, Some(&who), Wants::new(dialect, Some(model)), None).to_string()
+    explain(&loaded.snapshot, Some(&who), Wants::new(flag, Some(model)), None).to_string()
 }
 
 #[test]
 fn the_deciding_rule_with_its_place() {
-    let told = told("alice@example.com", Dialect::Messages, "claude-opus-4");
+    let told = told("alice@example.com", Flag::AnthropicMessages, "claude-opus-4");
     assert!(told.starts_with("allowed, at anthropic"), "{told}");
     assert!(told.contains("anthropic/claude-opus-4 is granted  [10:45 grants[1].app.weir[0]]"), "{told}");
 }
 
 #[test]
 fn the_nearest_miss_and_what_would_have_to_change() {
-    let bob = told("bob@example.com", Dialect::Messages, "claude-opus-4");
+    let bob = told("bob@example.com", Flag::AnthropicMessages, "claude-opus-4");
     assert!(bob.starts_with("refused"), "{bob}");
     assert!(bob.contains("it is granted to group:eng  [10:5 grants[1]]"), "{bob}");
     assert!(
@@ -45,10 +45,10 @@ fn the_nearest_miss_and_what_would_have_to_change() {
         ),
         "{bob}"
     );
-    let eve = told("eve@example.com", Dialect::Messages, "claude-opus-4");
+    let eve = told("eve@example.com", Flag::AnthropicMessages, "claude-opus-4");
     assert!(eve.contains("no role granted: 403") && eve.contains("9:5 grants[0]"), "{eve}");
-    let typo = told("alice@example.com", Dialect::Messages, "claude-opsu-4");
+    let typo = told("alice@example.com", Flag::AnthropicMessages, "claude-opsu-4");
     assert!(typo.contains("ask for \"claude-opus-4\""), "{typo}");
-    let language = told("alice@example.com", Dialect::Chat, "claude-opus-4");
-    assert!(language.contains("anthropic serves it, but does not speak chat"), "{language}");
+    let language = told("alice@example.com", Flag::OpenaiChat, "claude-opus-4");
+    assert!(language.contains("anthropic serves it, but has not the flag openai_chat"), "{language}");
 }

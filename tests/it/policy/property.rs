@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir::base::settings::Place;
-use weir::llm::dialect::Dialect;
+use weir::llm::dialect::paths::Flag;
 use weir::policy::decide::{Verdict, Wants, decide};
 use weir::policy::glob::Glob;
 use weir::policy::grant::settings::Role;
@@ -37,7 +37,7 @@ fn reach(snapshot: &Snapshot) -> Vec<(usize, &'static str, String)> {
     let mut reached = Vec::new();
     for (who, principal) in principals().iter().enumerate() {
         for model in MODELS {
-            let wants = Wants::new(Dialect::Chat, Some(model));
+            let wants = Wants::new(Flag::OpenaiChat, Some(model));
             if let Verdict::Allow(plan) = decide(snapshot, Some(principal), wants) {
                 reached.extend(plan.providers.iter().map(|provider| (who, model, provider.id.clone())));
             }
@@ -49,7 +49,7 @@ fn reach(snapshot: &Snapshot) -> Vec<(usize, &'static str, String)> {
 fn snapshot(grants: Vec<Grant>) -> Snapshot {
     let provider = |id: &str, models: &[&str]| {
         let models = models.iter().map(|model| Glob::new(model).expect(model)).collect();
-        Arc::new(Provider { id: id.into(), dialects: vec![Dialect::Chat], models, ..Provider::default() })
+        Arc::new(Provider { id: id.into(), flags: vec![Flag::OpenaiChat], models, ..Provider::default() })
     };
     let providers = vec![provider("a", &["m1", "m2"]), provider("b", &["m*"]), provider("c", &["**"])];
     Snapshot { providers, grants, ..Snapshot::default() }

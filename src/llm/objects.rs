@@ -1,0 +1,159 @@
+//! Things that stay at a provider under an id: which ids a request names, and which a response makes known.
+//!
+//! A request that names none, as most do, costs two searches of its bytes; one that may is walked whole. What lies
+//! inside tool calls, their results and schemas is the agent's own and names nothing.
+
+use memchr::memmem;
+
+use super::dialect::Dialect;
+use crate::wire::json::{DEPTH_MAX, Raw, unescape};
+
+/// Keys whose value is an id, or a list of ids.
+const NAMING: [&str; 10] = [
+    "previous_response_id",
+    "previous_interaction_id",
+    "conversation",
+    "file_id",
+    "file_ids",
+    "input_file_id",
+    "vector_store_ids",
+    "vector_store_id",
+    "cachedContent",
+    "cached_content",
+];
+
+/// Keys below which everything is somebody's own data.
+const OPAQUE: [&str; 11] = [
+    "arguments",
+    "args",
+    "parameters",
+    "input_schema",
+    "inputSchema",
+    "schema",
+    "metadata",
+    "functionCall",
+    "functionResponse",
+    "output",
+    "response",
+];
+
+/// What all naming keys have in common, and how a letter of one may be hidden.
+fn may_name(dialect: Dialect, body: &[u8]) -> bool {
+    let has = |needle: &[u8]| memmem::find(body, needle).is_some();
+    let written = match dialect {
+        Dialect::Messages | Dialect::Chat => has(b"file_id"),
+        Dialect::Gemini | Dialect::CodeAssist | Dialect::Live => {
+            has(b"achedContent") || has(b"ached_content")
+        }
+        Dialect::Responses | Dialect::Realtime => {
+            has(b"previous_response_id")
+                || has(b"\"conversation\"")
+                || has(b"file_id")
+                || has(b"vector_store_id")
+        }
+        Dialect::Interactions => has(b"previous_interaction_id") || has(b"file_id"),
+        _ => return false,
+    };
+    written || [b"\\u005", b"\\u006", b"\\u007", b"\\u004"].iter().any(|escape| has(*escape))
+}
+
+/// Ids of provider-side objects that a whole, well-formed body names.
+#[must_use]
+pub fn named(dialect: Dialect, body: &[u8]) -> Vec<String> {
+    let mut ids = Vec::new();
+    if may_name(dialect, body)
+        && let Some(whole) = Raw::whole(body)
+    {
+        walk(dialect, whole, 0, &mut ids);
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    ids
+}
+
+fn walk(dialect: Dialect, value: Raw<'_>, depth: u32, ids: &mut Vec<String>) {
+    if depth > DEPTH_MAX {
+        return;
+    }
+    for (key, inner) in value.members() {
+        let Some(key) = unescape(key.written()) else { continue };
+        // Anthropic's tool calls carry their arguments as an object under this name.
+        let opaque = OPAQUE.contains(&&*key) || (key == "input" && dialect == Dialect::Messages);
+        if NAMING.contains(&&*key) {
+            take(inner, ids);
+        } else if !opaque {
+            walk(dialect, inner, depth + 1, ids);
+        }
+    }
+    for element in value.elements() {
+        walk(dialect, element, depth + 1, ids);
+    }
+}
+
+fn take(value: Raw<'_>, ids: &mut Vec<String>) {
+    ids.extend(value.string().filter(|id| !id.is_empty()));
+    ids.extend(value.elements().filter_map(Raw::string));
+    // A conversation may be an object that holds its id.
+    ids.extend(value.members().filter(|(key, _)| key.is("id")).filter_map(|(_, id)| id.string()));
+}
+
+/// Ids that a response body makes known: its own, and those of the files that a batch has written.
+#[must_use]
+pub fn made(body: Raw<'_>) -> Vec<String> {
+    let keys = ["id", "output_file_id", "error_file_id"];
+    let mut ids: Vec<String> = keys.iter().filter_map(|key| body.at(key)?.string()).collect();
+    // Gemini calls its caches by a path.
+    ids.extend(body.at("name").and_then(Raw::string).filter(|name| name.starts_with("cachedContents/")));
+    ids.retain(|id| !id.is_empty());
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(dialect: Dialect, body: &str) -> String {
+        named(dialect, body.as_bytes()).join(" ")
+    }
+
+    #[test]
+    fn ids_are_found_wherever_an_api_lets_them_stand() {
+        let responses = r#"{"model":"m","previous_response_id":"resp_1","conversation":{"id":"conv_1"},
+            "tools":[{"type":"file_search","vector_store_ids":["vs_1","vs_2"]}],
+            "input":[{"role":"user","content":[{"type":"input_file","file_id":"file_1"}]}]}"#;
+        assert_eq!(ids(Dialect::Responses, responses), "conv_1 file_1 resp_1 vs_1 vs_2");
+        assert_eq!(ids(Dialect::Responses, r#"{"conversation":"conv_2"}"#), "conv_2");
+        let messages = r#"{"messages":[{"content":[{"type":"document","source":{"type":"file","file_id":"file_2"}},
+            {"type":"container_upload","file_id":"file_3"}]}]}"#;
+        assert_eq!(ids(Dialect::Messages, messages), "file_2 file_3");
+        assert_eq!(ids(Dialect::Gemini, r#"{"cachedContent":"cachedContents/a"}"#), "cachedContents/a");
+        assert_eq!(
+            ids(Dialect::Chat, r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"file_4"}}]}]}"#),
+            "file_4"
+        );
+    }
+
+    #[test]
+    fn a_key_in_disguise_or_twice_is_found_and_data_of_tools_is_not() {
+        assert_eq!(ids(Dialect::Messages, r#"{"messages":[{"file\u005fid":"file_1"}]}"#), "file_1");
+        assert_eq!(
+            ids(Dialect::Responses, r#"{"previous_response_id":"a","x":{"file_id":"b","file_id":"c"}}"#),
+            "a b c"
+        );
+        let tools = r#"{"messages":[{"content":[{"type":"tool_use","input":{"file_id":"mine"}}]}],
+            "tools":[{"input_schema":{"properties":{"file_id":{"type":"string"}}}}]}"#;
+        assert_eq!(ids(Dialect::Messages, tools), "");
+        assert_eq!(ids(Dialect::Chat, r#"{"messages":[{"content":"the file_id is \"file_9\""}]}"#), "");
+    }
+
+    #[test]
+    fn what_a_response_makes_known() {
+        let of = |body: &str| made(Raw::whole(body.as_bytes()).expect("JSON")).join(" ");
+        assert_eq!(
+            of(r#"{"id":"batch_1","output_file_id":"file_1","error_file_id":null}"#),
+            "batch_1 file_1"
+        );
+        assert_eq!(of(r#"{"name":"cachedContents/a"}"#), "cachedContents/a");
+        assert_eq!(of(r#"{"name":"models/a"}"#), "");
+    }
+}

@@ -1,0 +1,80 @@
+//! `/v1/models` and its kin: answered from our own list, never from a provider's. An exchange like any other, but nobody
+//! is called.
+
+use super::account::Account;
+use super::conn::{After, Conn};
+use super::core::Core;
+use super::fault::Fault;
+use crate::llm::dialect::Dialect;
+use crate::llm::dialect::listing::{Entry, Shape};
+use crate::llm::dialect::paths::{Flag, Route};
+use crate::policy::decide::Denial;
+use crate::policy::listing::{self, Listed};
+use crate::wire::h1::{Request, write_decimal, write_field};
+
+/// Answer.
+pub(super) async fn serve(
+    core: &Core,
+    conn: &mut Conn,
+    request: &Request,
+    route: &Route,
+    account: &mut Account,
+) -> Result<After, Fault> {
+    let body = page(core, conn, request, route)?;
+    let keep = request.keep_alive && account.request_complete && !core.is_draining();
+    let mut out = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ".to_vec();
+    write_decimal(&mut out, body.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    write_field(&mut out, b"x-weir-id", &account.id().letters());
+    if !keep {
+        write_field(&mut out, b"connection", b"close");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body.as_bytes());
+    account.answered_here(core, 200, body.as_bytes());
+    conn.send(&out, core.limits().body_idle).await?;
+    Ok(if keep { After::KeepAlive } else { After::Linger })
+}
+
+fn page(core: &Core, conn: &Conn, request: &Request, route: &Route) -> Result<String, Fault> {
+    let principal = conn.principal.as_ref().ok_or(Denial::NoIdentity)?;
+    let (shape, flags) = asked(request, route);
+    core.with_rights(principal, |snapshot, rights| {
+        if rights.roles.is_empty() {
+            return Err(Denial::NoRole.into());
+        }
+        let value = match &route.model_in_path {
+            None => {
+                let listed = listing::listed(snapshot, rights, flags);
+                shape.list(&listed.iter().map(entry).collect::<Vec<_>>())
+            }
+            Some(name) => {
+                let found = listing::find(snapshot, rights, flags, name).ok_or(Denial::NoModel)?;
+                shape.one(&entry(&found))
+            }
+        };
+        Ok(value.to_string())
+    })
+}
+
+/// Whose shape the client expects, and which endpoints it can use. Anthropic's clients say so by their version field.
+fn asked(request: &Request, route: &Route) -> (Shape, &'static [Flag]) {
+    match route.dialect {
+        Dialect::Gemini => (Shape::Gemini, &[Flag::GeminiGenerateContent, Flag::GoogleGenerateContent]),
+        Dialect::Ollama => (Shape::Ollama, &[Flag::OllamaNative]),
+        _ if request.head.fields.get("anthropic-version").is_some() => {
+            (Shape::Anthropic, &[Flag::AnthropicMessages])
+        }
+        _ => (Shape::OpenAi, &[]),
+    }
+}
+
+fn entry(listed: &Listed) -> Entry<'_> {
+    Entry {
+        name: &listed.name,
+        provider: &listed.provider.id,
+        provider_name: listed.provider.name.as_deref(),
+        flags: listed.provider.flags.iter().map(|flag| flag.name()).collect(),
+        ..Entry::default()
+    }
+}

@@ -1,0 +1,189 @@
+//! Provider-side objects: whoever made one may use it, nobody else, also after a restart.
+
+use std::time::Duration;
+
+use loadtest::{Canned, Request};
+use weir::llm::dialect::paths::Flag;
+use weir::policy::snapshot::Provider;
+
+use crate::credentials::record_of;
+use crate::gate::Gate;
+use crate::providers::provider;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// Every way to name an object: method, path and body, with `ID` for it.
+const WAYS: &[(&str, &str, &str)] = &[
+    ("GET", "/v1/responses/ID", ""),
+    ("GET", "/v1/responses/ID/input_items", ""),
+    ("POST", "/v1/responses/ID/cancel", ""),
+    ("DELETE", "/v1/responses/ID", ""),
+    ("POST", "/v1/responses", r#"{"model":"m","previous_response_id":"ID"}"#),
+    ("POST", "/v1/responses", r#"{"previous\u005fresponse_id":"ID","model":"m"}"#),
+    ("POST", "/v1/responses", r#"{"model":"m","conversation":{"id":"ID"}}"#),
+    ("POST", "/v1/responses", r#"{"model":"m","tools":[{"type":"file_search","vector_store_ids":["ID"]}]}"#),
+    (
+        "POST",
+        "/v1/responses",
+        r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_file","file_id":"ID"}]}]}"#,
+    ),
+    ("GET", "/v1/conversations/ID", ""),
+    ("POST", "/v1/conversations/ID/items", r#"{"items":[]}"#),
+    ("GET", "/v1/vector_stores/ID/files", ""),
+    ("POST", "/v1/vector_stores/ID/search", r#"{"query":"x"}"#),
+    ("GET", "/v1/files/ID", ""),
+    ("GET", "/v1/files/ID/content", ""),
+    ("DELETE", "/v1/files/ID", ""),
+    ("POST", "/v1/batches", r#"{"input_file_id":"ID","endpoint":"/v1/responses","completion_window":"24h"}"#),
+    ("GET", "/v1/batches/ID", ""),
+    ("POST", "/v1/batches/ID/cancel", ""),
+    ("GET", "/v1/messages/batches/ID", ""),
+    ("GET", "/v1/messages/batches/ID/results", ""),
+    (
+        "POST",
+        "/v1/chat/completions",
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"ID"}}]}]}"#,
+    ),
+    ("POST", "/v1beta/models/m:generateContent", r#"{"cachedContent":"ID"}"#),
+];
+
+fn gate() -> Gate {
+    let flags = [
+        Flag::OpenaiChat,
+        Flag::OpenaiResponses,
+        Flag::Batches,
+        Flag::AnthropicMessages,
+        Flag::GeminiGenerateContent,
+    ];
+    let gate = Gate::before(|origin| vec![provider("all", &origin, &flags)]);
+    gate.provider.can("*", Canned::new(200).header(JSON.0, JSON.1).body("{}"));
+    gate
+}
+
+/// Have something made under this id; the record's id is returned once it stands in the store.
+fn make(gate: &Gate, id: &str) {
+    let answer = format!(r#"{{"id":"{id}","object":"response","status":"completed"}}"#);
+    gate.provider.can("/v1/responses", Canned::new(200).header(JSON.0, JSON.1).body(&answer));
+    let reply = gate.client().send(&Request::new("POST", "/v1/responses", r#"{"model":"m"}"#)).unwrap();
+    assert_eq!((reply.status, reply.text()), (200, answer));
+    let record = record_of(gate, reply.header("x-weir-id").unwrap());
+    assert_eq!(record.made.ids, [id]);
+    gate.provider.uncan();
+    gate.provider.can("*", Canned::new(200).header(JSON.0, JSON.1).body("{}"));
+}
+
+/// Somebody else's object, written into the store as its index has them.
+fn foreign(gate: &Gate, id: &str) {
+    let find = |folder: &std::path::Path| {
+        let entries = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+        entries
+            .filter(|path| path.extension().is_some_and(|end| end == "sqlite" || end == "db"))
+            .collect::<Vec<_>>()
+    };
+    let path = find(gate.data.path()).pop().expect("an index");
+    let index = rusqlite::Connection::open(path).unwrap();
+    index.busy_timeout(Duration::from_secs(10)).unwrap();
+    index.execute("INSERT INTO objects VALUES (?1, 'User:mallory', 'all', 1)", [id]).unwrap();
+}
+
+#[test]
+fn who_may_reach_which_object_by_which_endpoint() {
+    let mut gate = gate();
+    make(&gate, "resp_mine");
+    foreign(&gate, "resp_theirs");
+    for round in ["as made", "after a restart"] {
+        let mut client = gate.client();
+        for (method, path, body) in WAYS {
+            for (id, expected) in [("resp_mine", 200), ("resp_theirs", 404), ("resp_nobodys", 404)] {
+                let before = gate.provider.truth().len();
+                let request = Request::new(method, &path.replace("ID", id), body.replace("ID", id))
+                    .header(JSON.0, JSON.1);
+                let reply = client.send(&request).unwrap();
+                assert_eq!(reply.status, expected, "{round}: {method} {path} {body} {id}: {}", reply.text());
+                let called = gate.provider.truth().len() - before;
+                assert_eq!(called, usize::from(expected == 200), "{round}: {method} {path} {id}");
+            }
+        }
+        gate.restart();
+    }
+}
+
+#[test]
+fn lists_of_objects_are_closed() {
+    let gate = gate();
+    for path in [
+        "/v1/files",
+        "/v1/batches",
+        "/v1/conversations",
+        "/v1/vector_stores",
+        "/v1/messages/batches",
+        "/v1beta/cachedContents",
+    ] {
+        let reply = gate.client().send(&Request::get(path)).unwrap();
+        assert_eq!(reply.status, 405, "{path}: {}", reply.text());
+    }
+    assert!(gate.provider.truth().is_empty());
+}
+
+#[test]
+fn an_id_in_a_stream_is_bound_before_it_arrives_and_store_false_binds_nothing() {
+    let gate = gate();
+    let events = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_s\",\"model\":\"m\"}}\n\n\
+        event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"resp_s\",\"status\":\"completed\"}}\n\n";
+    let stream = || Canned::new(200).header("content-type", "text/event-stream").body(events).chunked(&[7]);
+    gate.provider.can("/v1/responses", stream());
+    let send = |body: &str| gate.client().send(&Request::new("POST", "/v1/responses", body)).unwrap();
+    let without = send(r#"{"model":"m","stream":true,"store":false}"#);
+    assert_eq!((without.status, without.text().as_str()), (200, events));
+    assert_eq!(send(r#"{"model":"m","previous_response_id":"resp_s"}"#).status, 404);
+    let with = send(r#"{"model":"m","stream":true}"#);
+    assert_eq!((with.status, with.text().as_str()), (200, events));
+    assert_eq!(send(r#"{"model":"m","previous_response_id":"resp_s"}"#).status, 200);
+}
+
+#[test]
+fn every_model_of_a_batch_must_be_granted_and_its_output_is_bound() {
+    let gate = Gate::before(|origin| {
+        let models = vec![weir::policy::glob::Glob::new("cheap").expect("a pattern")];
+        let flags = [Flag::Batches, Flag::OpenaiChat, Flag::AnthropicMessages];
+        vec![Provider { models, ..provider("all", &origin, &flags) }]
+    });
+    gate.provider.can("*", Canned::new(200).header(JSON.0, JSON.1).body(r#"{"id":"file_in"}"#));
+    let mut client = gate.client();
+    let line = |model: &str| {
+        format!(
+            r#"{{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{{"model":"{model}"}}}}"#
+        )
+    };
+    let mut upload = |lines: &str| {
+        let part = |head: &str, body: &str| {
+            format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n")
+        };
+        let form = part("name=\"purpose\"", "batch")
+            + &part("name=\"file\"; filename=\"b.jsonl\"", lines)
+            + "--b--\r\n";
+        let request =
+            Request::new("POST", "/v1/files", form).header("content-type", "multipart/form-data; boundary=b");
+        client.send(&request).unwrap().status
+    };
+    assert_eq!(upload(&line("dear")), 404);
+    assert_eq!(upload(&format!("{}\n{}", line("cheap"), line("dear"))), 404);
+    assert_eq!(upload("nonsense"), 400);
+    assert_eq!(upload(&line("cheap").replace("chat/completions", "embeddings")), 404);
+    assert!(gate.provider.truth().is_empty());
+    assert_eq!(upload(&line("cheap")), 200);
+    let batch =
+        |model: &str| format!(r#"{{"requests":[{{"custom_id":"1","params":{{"model":"{model}"}}}}]}}"#);
+    let mut send = |path: &str, body: &str| {
+        client.send(&Request::new("POST", path, body).header(JSON.0, JSON.1)).unwrap().status
+    };
+    assert_eq!(send("/v1/messages/batches", &batch("dear")), 404);
+    assert_eq!(send("/v1/messages/batches", &batch("cheap")), 200);
+    gate.provider.can("/v1/batches", Canned::new(200).header(JSON.0, JSON.1).body(r#"{"id":"batch_1"}"#));
+    assert_eq!(send("/v1/batches", r#"{"input_file_id":"file_in","endpoint":"/v1/chat/completions"}"#), 200);
+    let done = r#"{"id":"batch_1","output_file_id":"file_out"}"#;
+    gate.provider.can("/v1/batches/batch_1", Canned::new(200).header(JSON.0, JSON.1).body(done));
+    assert_eq!(client.send(&Request::get("/v1/files/file_out/content")).unwrap().status, 404);
+    assert_eq!(client.send(&Request::get("/v1/batches/batch_1")).unwrap().status, 200);
+    assert_eq!(client.send(&Request::get("/v1/files/file_out/content")).unwrap().status, 200);
+}
