@@ -147,16 +147,12 @@ fn a_provider_has_its_own_patience_and_its_own_bound() {
     assert_eq!(reply.status, 504, "{}", reply.text());
     let long =
         Request::chat(r#"{"model":"m","stream":true,"messages":[]}"#).synthetic("events=1000,delay_ms=20");
-    std::thread::scope(|scope| {
-        let (addr, wire) = (gate.addr, long.wire("localhost"));
-        let mut held = TcpStream::connect(addr).unwrap();
-        held.write_all(&wire).unwrap();
-        let mut first = [0; 12];
-        held.read_exact(&mut first).unwrap();
-        assert_eq!(&first, b"HTTP/1.1 200");
-        scope.spawn(|| {
-            let full = gate.client().send(&Request::chat(ASK)).unwrap();
-            assert_eq!((full.status, full.header("retry-after")), (503, Some("1")), "{}", full.text());
-        });
-    });
+    let mut held = TcpStream::connect(gate.addr).unwrap();
+    held.write_all(&long.wire("localhost")).unwrap();
+    let mut first = [0; 12];
+    held.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let full = gate.client().send(&Request::chat(ASK)).unwrap();
+    assert_eq!((full.status, full.header("retry-after")), (503, Some("1")), "{}", full.text());
+    drop(held);
 }
