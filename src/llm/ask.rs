@@ -713,7 +713,12 @@ impl Finds {
             self.value(body, Top::ProviderOptions).and_then(|options| options.at("gateway")?.at("models"));
         let plugins = elements(Top::Plugins).filter_map(|plugin| plugin.at("allowed_models"));
         let nested = gateway.into_iter().chain(plugins).flat_map(Raw::elements).filter_map(Raw::string);
-        listed.chain(of_tools).chain(self.listed_tools(body, models_of)).chain(fallbacks).chain(nested).collect()
+        listed
+            .chain(of_tools)
+            .chain(self.listed_tools(body, models_of))
+            .chain(fallbacks)
+            .chain(nested)
+            .collect()
     }
 }
 
