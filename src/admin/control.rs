@@ -16,6 +16,7 @@ use super::credentials::Maker;
 use super::door::{Door, Link};
 use super::fetch::Fetcher;
 use super::objects::Objects;
+use super::pricing::Pricing;
 use super::socket::ControlSocket;
 use crate::wire::crossing::Ask;
 
@@ -77,6 +78,7 @@ async fn answer(
 ) {
     tokio::spawn(signals.drain(room.facts.drain.clone()));
     let objects = Arc::new(Objects::default());
+    let pricing = Pricing::of(room.facts.snapshot.prices.clone());
     let maker = Arc::new(Maker::new(Fetcher {
         tls: room.facts.tls.clone(),
         networks: room.facts.snapshot.private_networks.clone(),
@@ -91,6 +93,10 @@ async fn answer(
             None => break,
             Some(Ask::Resolve(host, port, reply)) => {
                 tokio::spawn(async move { drop(reply.send(resolve(&host, port).await)) });
+            }
+            Some(Ask::Prices(models, reply)) => {
+                let (pricing, snapshot) = (pricing.clone(), room.facts.snapshot.clone());
+                tokio::spawn(async move { drop(reply.send(pricing.look_up(snapshot, models).await)) });
             }
             Some(Ask::Bind(made, reply)) => {
                 objects.bind(made).await;

@@ -19,6 +19,7 @@ mod door;
 mod fetch;
 mod metrics;
 mod objects;
+mod pricing;
 mod question;
 mod reply;
 mod socket;

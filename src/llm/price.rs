@@ -18,7 +18,7 @@ pub mod lists;
 mod probe;
 pub mod settings;
 
-pub use book::{Book, Cards, Listing, Mapped};
+pub use book::{Book, Cards, Listing, Mapped, Names};
 pub use card::{Card, Counts, Rates, Step, Unit};
 pub use lists::CostBasis;
 

@@ -14,12 +14,23 @@ pub enum Ask {
     Page(Box<PageRequest>, oneshot::Sender<PageResponse>),
     /// Addresses of a host name.
     Resolve(String, u16, oneshot::Sender<Result<Vec<SocketAddr>, String>>),
+    /// What models cost, each by its provider's id and own name.
+    Prices(Vec<(String, String)>, oneshot::Sender<Vec<Priced>>),
     /// These objects have just been made; answered once they are bound.
     Bind(Vec<Bound>, oneshot::Sender<()>),
     /// Whose is the object of that id?
     Owner(String, oneshot::Sender<Option<Bound>>),
     /// A credential, made or kept; and the last one, where a provider has refused it.
     Credential(Source, Option<Made>, oneshot::Sender<Result<Lasting, Unmade>>),
+}
+
+/// What is known of a model's price.
+#[derive(Clone, Debug, Default)]
+pub struct Priced {
+    /// Longest prompt and answer together, in tokens.
+    pub context_window: Option<u64>,
+    /// Prices, as lists of models show them.
+    pub pricing: Option<serde_json::Value>,
 }
 
 /// A provider-side object and whose it is.

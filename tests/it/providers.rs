@@ -2,6 +2,7 @@
 
 use loadtest::{Canned, Request};
 use weir::llm::dialect::paths::{Flag, endpoint};
+use weir::llm::price::{CostBasis, Listing};
 use weir::llm::provider::Vendor;
 use weir::policy::glob::Glob;
 use weir::policy::snapshot::{Credential, Origin, Provider};
@@ -134,7 +135,8 @@ fn models_are_listed_from_what_is_configured_and_in_the_clients_shape() {
     let gate = Gate::before(|origin| {
         vec![
             Provider {
-                models: exact(&["claude-x"]),
+                models: exact(&["claude-x", "claude-sonnet-4-5"]),
+                listing: Listing { basis: Some(CostBasis::Anthropic), ..Listing::default() },
                 ..provider("anthropic", &origin, &[Flag::AnthropicMessages])
             },
             Provider {
@@ -155,16 +157,22 @@ fn models_are_listed_from_what_is_configured_and_in_the_clients_shape() {
         let value: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
         (reply.status, value)
     };
+    let claude = get("/v1/models/claude-sonnet-4-5", None).1;
+    assert_eq!(claude["pricing"]["per_million_tokens"]["output"], 15.0, "{claude}");
+    assert!(claude["context_window"].as_u64().is_some_and(|tokens| tokens >= 200_000), "{claude}");
     let names = |list: &serde_json::Value, key: &str| {
         let list = list.as_array().unwrap().iter();
         list.map(|model| model[key].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
     };
     let (status, list) = get("/v1/models", None);
-    assert_eq!((status, names(&list["data"], "id").as_str()), (200, "claude-x gpt-x meta/llama gemini-x"));
-    assert_eq!(list["data"][1]["metadata"]["provider"]["id"], "openai");
+    assert_eq!(
+        (status, names(&list["data"], "id").as_str()),
+        (200, "claude-x claude-sonnet-4-5 gpt-x meta/llama gemini-x")
+    );
+    assert_eq!(list["data"][2]["metadata"]["provider"]["id"], "openai");
     let (_, list) = get("/v1/models?limit=1000", Some(("anthropic-version", "2023-06-01")));
-    assert_eq!(names(&list["data"], "id"), "claude-x");
-    assert_eq!((&list["has_more"], &list["last_id"]), (&false.into(), &"claude-x".into()));
+    assert_eq!(names(&list["data"], "id"), "claude-x claude-sonnet-4-5");
+    assert_eq!((&list["has_more"], &list["last_id"]), (&false.into(), &"claude-sonnet-4-5".into()));
     assert_eq!(names(&get("/v1beta/models", None).1["models"], "name"), "models/gemini-x");
     assert_eq!(get("/v1/models/meta%2Fllama", None).1["id"], "meta/llama");
     assert_eq!(get("/v1/models/meta/llama", None).1["id"], "meta/llama");

@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["base", "llm", "wire::credential"]),
     ("record", &["base", "llm"]),
     ("proxy", &["base", "wire", "llm", "policy", "record::record"]),
-    ("admin", &["base", "wire", "policy", "record", "config"]),
+    ("admin", &["base", "wire", "policy", "record", "config", "llm::price"]),
     ("config", &["base", "llm", "policy", "record::export", "wire::credential", "wire::base64"]),
     ("cli", &["base", "config", "policy", "record", "llm"]),
     ("server", &["base", "wire", "llm", "policy", "record", "proxy", "admin", "config"]),
