@@ -262,7 +262,7 @@ impl Stage {
                 served.header(field) == (*field == spoken.credential).then_some(own).as_deref()
             };
             // The values are the doctor's own and no secrets; a real one would not be printed.
-            if !FIELDS.iter().all(|field| right(field)) {
+            if !FIELDS.iter().all(right) {
                 return Err(format!(
                     "{}: the provider got another credential than the gateway's",
                     spoken.path

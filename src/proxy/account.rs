@@ -23,6 +23,7 @@ use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Endpoint, Route};
 use crate::llm::meter::Meter;
 use crate::llm::usage::Usage;
+use crate::policy::identity::Principal;
 use crate::record::record::{
     Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, QuotaNote, QuotaResult,
     Record, Who,
@@ -93,7 +94,7 @@ impl Account {
             hash_out: None,
             reservation: None,
             key: 0,
-            owner: conn.principal.as_ref().map(objects::owner).unwrap_or_default(),
+            owner: String::new(),
             held: None,
             waited: Duration::ZERO,
             opened: false,
@@ -132,6 +133,11 @@ impl Account {
     pub(super) fn provider(&mut self, id: &str, key: usize) {
         id.clone_into(&mut self.record.provider);
         self.key = key;
+    }
+
+    /// Whose it will be what this exchange makes, once it is known who asks.
+    pub(super) fn owned_by(&mut self, principal: Option<&Principal>) {
+        self.owner = principal.map(objects::owner).unwrap_or_default();
     }
 
     /// Who asks, in which session, as numbers.

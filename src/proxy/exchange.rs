@@ -94,6 +94,7 @@ async fn send(
     body: &mut Body,
     account: &mut Account,
 ) -> Result<After, Fault> {
+    account.owned_by(conn.principal.as_ref());
     let asked = asking::ask(core, conn, request, route, body, account).await?;
     let plan = verdict(core, conn, route, account)?;
     let plan = placed(core, conn, request, route, account, &asked, plan).await?;

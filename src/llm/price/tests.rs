@@ -1,3 +1,5 @@
+//! Prices against published lists, and what has none.
+
 use super::book::Names;
 use super::settings::{Dollars, PriceSettings};
 use super::*;

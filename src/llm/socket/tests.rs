@@ -1,3 +1,5 @@
+//! Messages of both sides, told apart by exchange.
+
 use super::*;
 use crate::llm::ask::AskFault;
 

@@ -1,3 +1,5 @@
+//! Frames, whole and in pieces, well-formed and not.
+
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::*;
