@@ -56,6 +56,13 @@ def check_calls(rows):
     assert collections.Counter(ours) == collections.Counter(theirs), differences(ours, theirs)
 
 
+def check_signatures(_):
+    """What the clients signed for the gateway was signed anew for the provider, which checked it."""
+    bedrock = [served for served in truth if "/model/" in served["target"]]
+    assert bedrock and {served["credential"] for served in bedrock} == {"sigv4"}, len(bedrock)
+    assert all(served["status"] != 403 for served in bedrock)
+
+
 def check_agents(rows):
     seen = {row["agent"] for row in rows}
     wanted = {"claude-code", "codex", "gemini-cli", "opencode", "anthropic-sdk", "openai-sdk", "google-genai", "boto3"}
@@ -105,6 +112,7 @@ checks = [
     check_one_record_for_each,
     check_tokens,
     check_calls,
+    check_signatures,
     check_agents,
     check_session_of_claude,
     check_tool_call_of_claude,
