@@ -21,11 +21,12 @@ use crate::base::clock;
 use crate::base::memory;
 use crate::base::ring::lanes;
 use crate::base::stats::{Count, Stats};
-use crate::policy::quota::Budgets;
+use crate::policy::quota::{Balance, Budgets};
 use crate::policy::snapshot::Snapshot;
 use crate::proxy::core::{self, Setup};
 use crate::proxy::io::{self as face, Driver};
 use crate::proxy::tls::client_config;
+use crate::record::balances::{BalanceRow, Commands};
 use crate::record::writer::{self, Writer};
 
 /// Connections the kernel holds for a listener before its core takes them.
@@ -138,15 +139,17 @@ impl Server {
         let (producers, consumers): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| lanes(RING_NOTES, RING_PARTS, RING_PART_BYTES)).unzip();
         let stop_writer = Arc::new(AtomicBool::new(false));
-        let (writing, health, tail) = start_writer(&options, consumers, stop_writer.clone(), &processors)?;
+        let recording = start_writer(&options, consumers, stop_writer.clone(), &processors, &budgets)?;
         let drain = Arc::new(AtomicBool::new(false));
         let (asks, questions) = mpsc::channel(ASKS_MAX);
         let facts = admin::Facts {
             data: options.data.clone(),
             addresses: addresses.clone(),
             stats: stats.clone(),
-            health: health.clone(),
-            tail,
+            health: recording.health.clone(),
+            budgets: budgets.clone(),
+            commands: recording.commands,
+            tail: recording.tail,
             driver: driver.name(),
             started_at_us: clock::wall(),
             snapshot: options.snapshot.clone(),
@@ -189,12 +192,12 @@ impl Server {
             driver,
             cores,
             stats,
-            health,
+            health: recording.health,
             drain,
             drain_timeout,
             serving,
             stop_writer,
-            writing,
+            writing: recording.thread,
             control,
         })
     }
@@ -271,17 +274,26 @@ fn towards_providers(ca_file: Option<&Path>) -> Result<Arc<rustls::ClientConfig>
         .map_err(|why| at(ca_file.unwrap_or(Path::new("(none)")), &why))
 }
 
-type Writing = (JoinHandle<()>, Arc<crate::record::health::WriterHealth>, writer::TailDoor);
+/// The recording side, running.
+struct Recording {
+    thread: JoinHandle<()>,
+    health: Arc<crate::record::health::WriterHealth>,
+    tail: writer::TailDoor,
+    commands: Commands,
+}
 
 fn start_writer(
     options: &Options,
     consumers: Vec<writer::Consumer>,
     stop: Arc<AtomicBool>,
     processors: &Processors,
-) -> Result<Writing, StartFault> {
-    let writer = Writer::open(&options.data, consumers, writer::Options::default())
+    budgets: &Arc<Budgets>,
+) -> Result<Recording, StartFault> {
+    let mut writer = Writer::open(&options.data, consumers, writer::Options::default())
         .map_err(|why| StartFault(format!("cannot open the store in {}: {why}", options.data.display())))?;
-    let (health, tail) = (writer.health(), writer.tail());
+    restore(budgets, &mut writer, &options.snapshot)
+        .map_err(|why| StartFault(format!("cannot read the balances of quotas: {why}")))?;
+    let (health, tail, commands) = (writer.health(), writer.tail(), writer.commands());
     // Few processors: the writer shares one with a serving core and must give way to it.
     let nice = processors.allowed.len() < 4;
     let run = move || {
@@ -291,7 +303,32 @@ fn start_writer(
         writer.run(&stop);
     };
     let thread = std::thread::Builder::new().name("weir-writer".into()).spawn(run);
-    Ok((thread.map_err(|why| StartFault(format!("writer: {why}")))?, health, tail))
+    let thread = thread.map_err(|why| StartFault(format!("writer: {why}")))?;
+    Ok(Recording { thread, health, tail, commands })
+}
+
+/// Balances as the last run left them, and from now on kept by the writer.
+fn restore(budgets: &Arc<Budgets>, writer: &mut Writer, snapshot: &Snapshot) -> io::Result<()> {
+    let kept = writer.balances()?.into_iter().map(|row| Balance {
+        bucket: row.bucket,
+        template: row.template,
+        balance: row.balance,
+        reserved: row.reserved,
+        refilled: row.refilled,
+    });
+    let full = budgets.restore(kept, snapshot, clock::wall());
+    let budgets = Arc::clone(budgets);
+    let look = move |bucket: &str| {
+        budgets.balance(bucket).map(|now| BalanceRow {
+            bucket: now.bucket,
+            template: now.template,
+            balance: now.balance,
+            reserved: now.reserved,
+            refilled: now.refilled,
+        })
+    };
+    writer.keep_balances(Box::new(look), full);
+    Ok(())
 }
 
 /// A number that differs between boots of this store: ids stay unique without a file.

@@ -33,6 +33,15 @@ pub(super) enum Look {
         /// `record`, `request` or `response`.
         part: &'static str,
     },
+    /// No look: an amount put into a quota by hand.
+    Refill {
+        /// Full name of the bucket.
+        bucket: String,
+        /// In parts of its unit.
+        amount: i64,
+        /// `dollars` (then the amount is in nanodollars), `tokens`, `requests`.
+        unit: &'static str,
+    },
     /// A list of exchanges or sessions.
     List {
         /// Which list.
@@ -92,6 +101,7 @@ impl Look {
     fn is_own(&self, viewer: &str) -> bool {
         match self {
             Look::Exchange { principal, .. } => principal == viewer,
+            Look::Refill { .. } => false,
             Look::List { filter, .. } => filter.principal.as_deref() == Some(viewer),
         }
     }

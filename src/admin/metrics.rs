@@ -89,6 +89,12 @@ fn writer(page: &mut Page, facts: &Facts) {
 
 fn process(page: &mut Page, facts: &Facts) {
     page.one("weir_draining", "gauge", "Whether the gateway drains.", u64::from(facts.drain.load(Relaxed)));
+    page.one(
+        "weir_quota_buckets",
+        "gauge",
+        "Quota buckets that somebody has drawn on.",
+        facts.budgets.count(),
+    );
     page.one("weir_cores", "gauge", "Serving cores.", facts.stats.cores().len());
     page.one(
         "weir_start_time_seconds",

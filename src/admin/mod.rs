@@ -33,7 +33,9 @@ use std::sync::atomic::AtomicBool;
 pub use control::Control;
 
 use crate::base::stats::Stats;
+use crate::policy::quota::Budgets;
 use crate::policy::snapshot::Snapshot;
+use crate::record::balances::Commands;
 use crate::record::health::WriterHealth;
 use crate::record::writer::TailDoor;
 
@@ -47,6 +49,10 @@ pub struct Facts {
     pub stats: Stats,
     /// How the writer is doing.
     pub health: Arc<WriterHealth>,
+    /// Balances, shared with the cores.
+    pub budgets: Arc<Budgets>,
+    /// Where balances changed by hand are made durable.
+    pub commands: Commands,
     /// Live tail.
     pub tail: TailDoor,
     /// How the cores wait.

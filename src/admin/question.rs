@@ -126,7 +126,7 @@ fn time(text: &str, now: Wall) -> Option<Wall> {
 }
 
 /// `%41` and `+` undone.
-fn decoded(value: &str) -> Option<String> {
+pub(super) fn decoded(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.bytes();
     while let Some(byte) = rest.next() {

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod key;
 pub mod link;
 mod out;
+pub mod quota;
 pub mod requests;
 pub mod schema;
 mod serve;
@@ -73,6 +74,8 @@ enum Command {
     Sessions(sessions::SessionsArgs),
     /// Tool calls
     Tools(tools::ToolsArgs),
+    /// Quotas: what buckets hold; refill one
+    Quota(quota::QuotaArgs),
     /// Walk the store: checksums, sequence gaps, torn tails
     Verify(verify::VerifyArgs),
     /// Mint, list and revoke keys of this gateway
@@ -92,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Show(args) => args.run(&mut out).map_err(Failure::from),
         Command::Tail(args) => args.run(&mut out).map_err(Failure::from),
         Command::Sessions(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Quota(args) => args.run(&mut out).map_err(Failure::from),
         Command::Tools(args) => args.run(&mut out).map_err(Failure::from),
         Command::Verify(args) => match args.run(&mut out) {
             Ok(false) => return ExitCode::FAILURE,

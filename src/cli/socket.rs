@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::base::clock::{self, Moment};
+use crate::policy::quota::Standing;
 use crate::record::record::Record;
 use crate::record::store::{Filter, GroupBy, Overview, RequestRow, SessionRow, Shown, ToolRow, UsageRow};
 
@@ -114,6 +115,24 @@ impl Socket {
         Ok(url.to_owned())
     }
 
+    /// Quotas as they stand: all, or those of one name.
+    pub fn quotas(&self, bucket: Option<&str>) -> io::Result<Vec<Standing>> {
+        match bucket {
+            Some(bucket) => self.json(&format!("/api/quotas?bucket={}", encoded(bucket))),
+            None => self.json("/api/quotas"),
+        }
+    }
+
+    /// Put an amount into a bucket.
+    pub fn refill(&self, bucket: &str, amount: &str) -> io::Result<Standing> {
+        let asked = serde_json::json!({ "bucket": bucket, "amount": amount }).to_string();
+        let (status, body) = self.whole_with("POST", "/api/quotas/refill", &asked)?;
+        if status != 200 {
+            return Err(problem(status, &body));
+        }
+        Ok(serde_json::from_slice(&body)?)
+    }
+
     /// Totals.
     pub fn overview(&self) -> io::Result<Overview> {
         let mut front: serde_json::Value = self.json("/api/overview")?;
@@ -138,7 +157,11 @@ impl Socket {
     }
 
     fn whole(&self, method: &str, target: &str) -> io::Result<(u16, Vec<u8>)> {
-        let mut stream = self.send(method, target)?;
+        self.whole_with(method, target, "")
+    }
+
+    fn whole_with(&self, method: &str, target: &str, content: &str) -> io::Result<(u16, Vec<u8>)> {
+        let mut stream = self.send_with(method, target, content)?;
         let (status, length) = head(&mut stream)?;
         let mut body = Vec::new();
         stream.read_to_end(&mut body)?;
@@ -149,9 +172,17 @@ impl Socket {
     }
 
     fn send(&self, method: &str, target: &str) -> io::Result<BufReader<UnixStream>> {
+        self.send_with(method, target, "")
+    }
+
+    fn send_with(&self, method: &str, target: &str, content: &str) -> io::Result<BufReader<UnixStream>> {
         let mut stream = UnixStream::connect(&self.path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "{method} {target} HTTP/1.0\r\nhost: weir\r\ncontent-length: 0\r\n\r\n")?;
+        let length = content.len();
+        write!(
+            stream,
+            "{method} {target} HTTP/1.0\r\nhost: weir\r\ncontent-length: {length}\r\n\r\n{content}"
+        )?;
         Ok(BufReader::new(stream))
     }
 }

@@ -20,6 +20,7 @@ mod cell;
 mod name;
 pub mod predict;
 pub mod settings;
+mod standing;
 mod till;
 
 use std::collections::HashMap;
@@ -29,8 +30,9 @@ use std::time::Duration;
 use super::snapshot::{Bucket, Snapshot};
 use crate::base::clock::Wall;
 pub use cell::{Balance, Cell};
-pub use name::Fill;
+pub use name::{Fill, is_of};
 use settings::Unit;
+pub use standing::Standing;
 pub use till::{Drawn, Held, Reservation, Till};
 
 /// Cells kept; past it full and idle ones are forgotten, and if there are none the request is refused.
@@ -192,6 +194,12 @@ impl Budgets {
         balances
     }
 
+    /// How many buckets there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// One balance, as it is, for the store.
     #[must_use]
     pub fn balance(&self, full: &str) -> Option<Balance> {
@@ -199,14 +207,26 @@ impl Budgets {
     }
 
     /// Take balances from the store, before anybody reserves. What was reserved when they were written and not
-    /// settled since is charged: it may have been spent.
-    pub fn restore(&self, balances: impl IntoIterator<Item = Balance>) {
+    /// settled since is charged: it may have been spent. Names of those that time has filled up: not worth keeping.
+    pub fn restore(
+        &self,
+        balances: impl IntoIterator<Item = Balance>,
+        snapshot: &Snapshot,
+        now: Wall,
+    ) -> Vec<String> {
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        let mut full = Vec::new();
         for kept in balances {
             let left = kept.balance.saturating_sub(kept.reserved);
             let cell = Cell::new(&kept.bucket, &kept.template, left, kept.refilled);
-            cells.insert(kept.bucket.into(), Arc::new(cell));
+            // A bucket that is configured no more may be so again tomorrow.
+            if snapshot.bucket(&kept.template).is_some_and(|bucket| cell.is_idle_and_full(bucket, now)) {
+                full.push(kept.bucket);
+            } else if cells.len() < CELLS_MAX {
+                cells.insert(kept.bucket.into(), Arc::new(cell));
+            }
         }
+        full
     }
 }
 

@@ -50,6 +50,12 @@ impl Layout {
         self.dir.join("index.db")
     }
 
+    /// Durable state that the log does not tell.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state.db")
+    }
+
     /// What a writer locks.
     #[must_use]
     pub fn lock(&self) -> PathBuf {

@@ -47,6 +47,8 @@ pub enum Place {
     Content = 2,
     /// The index.
     Index = 3,
+    /// Balances of quotas.
+    Balances = 4,
 }
 
 impl WriterHealth {
@@ -77,6 +79,7 @@ impl WriterHealth {
             1 => Place::Log,
             2 => Place::Content,
             3 => Place::Index,
+            4 => Place::Balances,
             _ => return None,
         };
         let os = self.error_os.load(Relaxed);
@@ -112,6 +115,7 @@ impl fmt::Display for Place {
             Place::Log => "record log",
             Place::Content => "content segments",
             Place::Index => "index",
+            Place::Balances => "balances of quotas",
         })
     }
 }

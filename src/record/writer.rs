@@ -25,6 +25,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::balances::{BalanceRow, Balances, Commands, Look};
 use super::batch::Batch;
 use super::blocks::Blocks;
 use super::files::{Layout, Segments, head_of};
@@ -122,6 +123,7 @@ pub struct Writer {
     content_files: Segments,
     log: Blocks,
     log_files: Segments,
+    balances: Balances,
     index: Index,
     index_retry_at: Option<Moment>,
     commit_began: Moment,
@@ -185,6 +187,7 @@ impl Writer {
             told: Loss::default(),
             untold: Loss::default(),
             health: Arc::default(),
+            balances: Balances::open(&layout)?,
             options,
             layout,
             consumers,
@@ -214,6 +217,22 @@ impl Writer {
     #[must_use]
     pub fn tail(&self) -> TailDoor {
         self.tail.door()
+    }
+
+    /// Balances of quotas, as the last run left them.
+    pub fn balances(&self) -> io::Result<Vec<BalanceRow>> {
+        self.balances.rows()
+    }
+
+    /// Keep balances from now on: how a bucket stands, and names of those whose rows may go.
+    pub fn keep_balances(&mut self, look: Look, gone: impl IntoIterator<Item = String>) {
+        self.balances.keep(look, gone);
+    }
+
+    /// Where to ask that a balance be made durable.
+    #[must_use]
+    pub fn commands(&self) -> Commands {
+        self.balances.door()
     }
 
     /// Run until `stop`, then take and write what is left.
@@ -260,6 +279,9 @@ impl Writer {
             self.consumers.iter_mut().for_each(|consumer| self.untold.add(consumer.losses()));
         }
         worked |= self.write(now);
+        if self.balances.is_urgent(now) {
+            self.write_balances(now);
+        }
         self.mend_index(now);
         self.joins.forget_old(now);
         self.show(now);
@@ -287,6 +309,7 @@ impl Writer {
                 clock::pause(Duration::from_millis(20));
             }
         }
+        self.write_balances(clock::now());
         self.mend_index(clock::now());
         self.show(clock::now());
     }
@@ -366,8 +389,12 @@ impl Writer {
     fn take_note(&mut self, note: Note, now: Moment) {
         self.batch.touch(now);
         match note {
-            Note::Open(open) => self.batch.open(open),
+            Note::Open(open) => {
+                self.balances.touch(&open.quotas);
+                self.batch.open(open);
+            }
             Note::Close(mut record) => {
+                self.balances.touch(&record.quotas);
                 let closed = self.joins.close(record.id, record.capture, &mut self.content);
                 let (bodies, capture) = closed.unwrap_or((Bodies::default(), CaptureState::Shed));
                 record.capture = capture;
@@ -385,6 +412,7 @@ impl Writer {
 
     fn close_batch(&mut self, now: Moment) {
         self.commit_began = clock::now();
+        self.write_balances(now);
         self.stage = Stage::Content { since: now, next: now };
     }
 
@@ -540,6 +568,14 @@ impl Writer {
                 consumer.hand_back_note(note);
             }
         });
+    }
+
+    // Balances.
+
+    fn write_balances(&mut self, now: Moment) {
+        if let Err(e) = self.balances.write(now) {
+            self.note_failure(Place::Balances, &e);
+        }
     }
 
     // The index.

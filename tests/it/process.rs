@@ -30,9 +30,9 @@ pub(crate) fn weir(args: &[&str]) -> Command {
     command
 }
 
-/// The arguments of `weir serve` for a configuration before that provider, written beside the store.
-fn serve(provider: &Provider, data: &Path, config: &Path) -> Command {
-    let text = format!(
+/// A configuration before that provider: everything a test needs, and nothing else.
+fn before(provider: &Provider) -> String {
+    format!(
         r#"// Everything the test needs, and nothing else.
 {{
   "server": {{"listen": ["127.0.0.1:0"]}},
@@ -49,7 +49,11 @@ fn serve(provider: &Provider, data: &Path, config: &Path) -> Command {
 }}
 "#,
         provider.url()
-    );
+    )
+}
+
+/// `weir serve` with that configuration, written beside the store.
+fn serve(text: &str, data: &Path, config: &Path) -> Command {
     std::fs::write(config, text).expect("a configuration");
     let (config, data) = (config.to_str().expect("UTF-8"), data.to_str().expect("UTF-8"));
     weir(&["serve", "--config", config, "--data", data, "--cores", "1"])
@@ -62,8 +66,12 @@ impl Weir {
         data: &Path,
         config: &Path,
     ) -> Result<Weir, (ExitStatus, String)> {
-        let mut child =
-            serve(provider, data, config).stderr(Stdio::piped()).spawn().expect("the program starts");
+        Weir::start_as(&before(provider), data, config)
+    }
+
+    /// As [`Weir::start`], with that configuration.
+    pub(crate) fn start_as(text: &str, data: &Path, config: &Path) -> Result<Weir, (ExitStatus, String)> {
+        let mut child = serve(text, data, config).stderr(Stdio::piped()).spawn().expect("the program starts");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let (sender, said) = channel();
         std::thread::spawn(move || {

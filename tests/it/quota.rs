@@ -1,9 +1,10 @@
 //! Quotas through a running gateway: what is held and charged, who is refused and how, for every end of an exchange.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loadtest::{Canned, Client, Knobs, Reply, Request};
+use loadtest::{Canned, Client, Ended, Knobs, Provider as Synthetic, Reply, Request};
 use serde_json::{Value, json};
 use weir::base::clock;
 use weir::config::compile;
@@ -12,6 +13,7 @@ use weir::policy::snapshot::{Limits, Provider, Snapshot};
 use weir::record::store::{Filter, Reader};
 
 use crate::gate::Gate;
+use crate::process::{PATIENCE, Weir, weir};
 
 const ASK: &str = r#"{"model":"claude-sonnet-4-5","max_tokens":64,"stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
 
@@ -202,6 +204,118 @@ fn parallel_agents_do_not_pass_a_bucket_that_holds_one() {
             break;
         }
         assert!(clock::now() < until, "every refusal has its record");
+        clock::pause(Duration::from_millis(10));
+    }
+}
+
+/// What `weir quota` says of the gateway over that folder.
+fn standing(data: &Path, more: &[&str]) -> Result<Vec<Value>, String> {
+    let told = weir(&[&["quota", "--json", "--data", data.to_str().expect("UTF-8")], more].concat()).output();
+    let told = told.expect("it runs");
+    if !told.status.success() {
+        return Err(String::from_utf8_lossy(&told.stderr).into_owned());
+    }
+    let text = String::from_utf8(told.stdout).expect("text");
+    Ok(text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect())
+}
+
+#[test]
+fn the_command_shows_what_is_held_and_refills_what_is_used_up() {
+    let gate = gate(&json!({
+        "each:<user>": {"unit": "tokens", "capacity": 100, "rate": "1/month"},
+        "money": {"capacity": "$10.00"},
+    }));
+    let fresh = standing(gate.data.path(), &[]).expect("a list");
+    let names: Vec<_> = fresh.iter().map(|row| row["bucket"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["each:<user>", "money"], "what nobody has drawn on stands under its configured name");
+    let reply = gate.client().send(&Request::messages(ASK)).expect("a reply");
+    assert_eq!(reply.status, 429, "no price is known, and nothing is free: {}", reply.text());
+    drop(gate);
+
+    let gate = self::gate(&json!({ "each:<user>": {"unit": "tokens", "capacity": 100, "rate": "1/month"} }));
+    gate.provider.can("/v1/messages", used(170, 50));
+    let send = || gate.client().send(&Request::messages(ASK)).expect("a reply").status;
+    assert_eq!((send(), send()), (200, 429));
+    let row = standing(gate.data.path(), &[]).expect("a list").remove(0);
+    assert_eq!((&row["balance"], &row["reserved"], &row["capacity"]), (&json!(-120), &json!(0), &json!(100)));
+    let name = row["bucket"].as_str().expect("a name");
+    let refilled = standing(gate.data.path(), &[name, "--refill", "1000"]).expect("refilled").remove(0);
+    assert_eq!(refilled["balance"], 100, "up to its capacity");
+    assert_eq!(send(), 200);
+    let audit = std::fs::read_to_string(gate.data.path().join("audit.log")).expect("an audit log");
+    assert!(audit.contains("\"refill\"") && audit.contains("\"amount\":1000"), "{audit}");
+    assert!(
+        standing(gate.data.path(), &["nobody", "--refill", "1"])
+            .expect_err("no such")
+            .contains("no such quota")
+    );
+    assert!(standing(gate.data.path(), &[name, "--refill", "$1"]).expect_err("money").contains("money"));
+}
+
+fn with_budget(provider: &Synthetic, capacity: u64) -> String {
+    json!({
+        "server": {"listen": ["127.0.0.1:0"]},
+        "providers": {"synthetic": {
+            "baseurl": provider.url(), "models": ["**"], "auth_mode": "none", "compatibility": {"anthropic_messages": true},
+        }},
+        "quotas": {"all": {"unit": "tokens", "capacity": capacity}},
+        "grants": [{"src": ["*"], "app": {"weir": [{"role": "user", "models": "**", "quotas": [{"bucket": "all"}]}]}}],
+    })
+    .to_string()
+}
+
+fn start(text: &str, folder: &Path) -> Weir {
+    let started = Weir::start_as(text, &folder.join("data"), &folder.join("weir.hujson"));
+    started.unwrap_or_else(|(status, said)| panic!("did not start ({status}): {said}"))
+}
+
+#[test]
+fn balances_survive_a_restart_and_a_crash_charges_what_was_open() {
+    let provider = Synthetic::start(Knobs::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, text) = (folder.path().join("data"), with_budget(&provider, 100_000));
+    let gateway = start(&text, folder.path());
+    for _ in 0..3 {
+        let reply = gateway.client().send(&Request::messages(ASK)).expect("a reply");
+        assert_eq!(reply.ended, Ended::Complete);
+    }
+    gateway.ask_to_drain();
+    assert!(gateway.end().0.success());
+
+    let gateway = start(&text, folder.path());
+    let row = standing(&data, &["all"]).expect("a list").remove(0);
+    let balance = row["balance"].as_i64().expect("a number");
+    assert!(balance < 100_000 && row["reserved"] == 0, "{row}");
+    let (mut client, long) = (gateway.client(), Request::messages(ASK).synthetic("events=3000,delay_ms=20"));
+    let open = std::thread::spawn(move || client.send(&long).expect("a head"));
+    let reserved = until_durable(&data);
+    gateway.kill();
+    assert_ne!(open.join().expect("a client").ended, Ended::Complete);
+
+    let gateway = start(&text, folder.path());
+    let row = standing(&data, &["all"]).expect("a list").remove(0);
+    assert_eq!((&row["balance"], &row["reserved"]), (&json!(balance - reserved), &json!(0)));
+    let lost = Filter { outcome: Some(weir::record::record::Outcome::GatewayLost), ..Filter::default() };
+    let reader = Reader::open(&data).expect("a store");
+    let rows = reader.requests(&lost, 10, None).expect("a list");
+    let shown = reader.show(&rows[0].id).expect("a look").expect("a record").record;
+    assert_eq!((shown.quotas[0].charged, shown.estimated), (Some(reserved), true));
+    // A lowered capacity caps at once.
+    drop(gateway);
+    let _gateway = start(&with_budget(&provider, 500), folder.path());
+    assert_eq!(standing(&data, &["all"]).expect("a list").remove(0)["balance"], 500);
+}
+
+/// What the one open exchange holds, once the store knows of it: its balance is written before its batch.
+fn until_durable(data: &Path) -> i64 {
+    let until = clock::now().plus(PATIENCE);
+    loop {
+        let open = Reader::open(data).and_then(|reader| reader.in_flight(10));
+        if open.is_ok_and(|open| open.len() == 1) {
+            let row = standing(data, &["all"]).expect("a list").remove(0);
+            return row["reserved"].as_i64().expect("a number");
+        }
+        assert!(clock::now() < until, "the open exchange is not in the store");
         clock::pause(Duration::from_millis(10));
     }
 }

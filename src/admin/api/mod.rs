@@ -4,6 +4,7 @@ mod exchange;
 mod health;
 mod lists;
 mod overview;
+mod quotas;
 mod settings_lines;
 mod tail;
 
@@ -52,6 +53,7 @@ struct Visit<'a> {
     path: &'a str,
     query: Option<&'a str>,
     fields: &'a Fields,
+    body: &'a [u8],
 }
 
 impl Visit<'_> {
@@ -75,8 +77,14 @@ pub(super) async fn page(room: &Room, request: PageRequest, admin_by: Option<&'s
         Some(through) => Viewer::Admin { name: request.principal, through },
         None => room.door.lock().await.judge(&request.principal, &head.fields),
     };
-    let visit =
-        Visit { viewer, method: &head.method, path: head.path(), query: head.query(), fields: &head.fields };
+    let visit = Visit {
+        viewer,
+        method: &head.method,
+        path: head.path(),
+        query: head.query(),
+        fields: &head.fields,
+        body: &request.body,
+    };
     route(room, &visit).await.unwrap_or_else(|problem| problem.page())
 }
 
@@ -89,6 +97,7 @@ async fn route(room: &Room, visit: &Visit<'_>) -> Answer {
         ("GET" | "HEAD", ["readyz"]) => return ready(room),
         _ if visit.viewer == Viewer::Nobody => return Err(nobody()),
         ("POST", ["api", "link"]) => return link(room, visit).await,
+        ("POST", ["api", "quotas", "refill"]) => return quotas::refill(room, visit).await,
         ("GET" | "HEAD", _) => {}
         _ => return Err(Problem::new(405, "this endpoint is only read")),
     }
@@ -111,6 +120,7 @@ async fn route(room: &Room, visit: &Visit<'_>) -> Answer {
         ["api", "sessions"] => lists::sessions(room, visit).await,
         ["api", "tools"] => lists::tools(room, visit).await,
         ["api", "tail"] => tail::page(room, visit).await,
+        ["api", "quotas"] => quotas::list(room, visit),
         ["api", "health"] => json(&health::view(room)),
         ["api", "settings-lines"] => settings_lines::page(room, visit),
         _ => Err(Problem::not_found("page")),

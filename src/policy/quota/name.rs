@@ -55,6 +55,35 @@ pub(super) fn write(out: &mut String, template: &str, fill: &Fill<'_>, nth: usiz
     out.push_str(rest);
 }
 
+/// Whether a full name is one of the template's buckets and belongs to that principal alone.
+#[must_use]
+pub fn is_of(template: &str, full: &str, user: &str) -> bool {
+    if !template.contains("<user>") {
+        return false;
+    }
+    // Parts never hold what separates them, so each ends where the text behind it begins.
+    let mut part = String::new();
+    let several = template.matches('<').count() > 1;
+    push_part(&mut part, Some(user), |c| several && !c.is_alphanumeric() && template.contains(c));
+    let (mut rest, mut full) = (template, full);
+    while let Some((before, behind)) = rest.split_once('<') {
+        let (Some(left), Some((what, after))) = (full.strip_prefix(before), behind.split_once('>')) else {
+            return false;
+        };
+        let end = match after.split('<').next().filter(|text| !text.is_empty()) {
+            Some(text) if after.contains('<') => left.find(text),
+            Some(text) => left.len().checked_sub(text.len()),
+            None => Some(left.len()),
+        };
+        let Some((filled, left)) = end.and_then(|end| left.split_at_checked(end)) else { return false };
+        if what == "user" && filled != part {
+            return false;
+        }
+        (rest, full) = (after, left);
+    }
+    rest == full
+}
+
 /// A part that cannot be taken for a template or reach into the next part, and has a bound.
 fn push_part(out: &mut String, text: Option<&str>, separates: impl Fn(char) -> bool) {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return out.push('-') };
@@ -101,6 +130,22 @@ mod tests {
         let groups = Fill { groups: &["eng", "ops"], ..Fill::default() };
         assert_eq!(all("g:<group>", &groups), ["g:eng", "g:ops"]);
         assert_eq!(all("g:<group>", &Fill::default()), ["g:-"]);
+    }
+
+    #[test]
+    fn a_name_says_whose_it_is() {
+        for (template, full, user, theirs) in [
+            ("d:<user>", "d:ada", "ada", true),
+            ("d:<user>", "d:ada:x", "ada", false),
+            ("d:<user>:<model>", "d:ada:m/1", "ada", true),
+            ("d:<model>:<user>", "d:m:ada", "ada", true),
+            ("d:<model>:<user>", "d:ada:bob", "ada", false),
+            ("<user>/day", "ada/day", "ada", true),
+            ("<user>/day", "bada/day", "ada", false),
+            ("all", "all", "ada", false),
+        ] {
+            assert_eq!(is_of(template, full, user), theirs, "{template} {full}");
+        }
     }
 
     #[test]

@@ -208,7 +208,9 @@ fn balances_survive_and_what_was_open_is_charged() {
     assert_eq!(kept, [expected]);
     let json = serde_json::to_string(&kept).expect("json");
     let after: Arc<Budgets> = Arc::default();
-    after.restore(serde_json::from_str::<Vec<Balance>>(&json).expect("balances"));
+    let full =
+        after.restore(serde_json::from_str::<Vec<Balance>>(&json).expect("balances"), &before.snapshot, 5);
+    assert_eq!(full, Vec::<String>::new());
     // A lowered capacity caps.
     let mut after = Desk::over(after, [bucket("d:<user>", 40, 0, 0)]);
     assert_eq!(after.free("d:alice"), 50);
@@ -353,7 +355,7 @@ fn crashes_never_give_budget_back() {
                     spent += running.iter().map(|(cost, _)| cost).sum::<i64>();
                     running.drain(..).for_each(|(_, held)| std::mem::forget(held));
                     desk = Desk::new(buckets.clone());
-                    desk.budgets.restore(kept);
+                    desk.budgets.restore(kept, &desk.snapshot, now);
                     crashes += 1;
                 }
                 1..=49 => {
