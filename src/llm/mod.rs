@@ -14,6 +14,7 @@ pub mod agent;
 pub mod ask;
 pub mod batch;
 pub mod dialect;
+pub mod ending;
 pub mod form;
 mod likeness;
 pub mod mcp;

@@ -1,5 +1,6 @@
 //! The account of one exchange while it runs: what the record will say, filled in step by step, closed once.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use crate::llm::agent::{self, Caller};
 use crate::llm::ask::Ask;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Endpoint, Route};
+use crate::llm::ending::Ending;
 use crate::llm::meter::Meter;
 use crate::llm::usage::Usage;
 use crate::policy::identity::Principal;
@@ -56,6 +58,8 @@ pub(super) struct Account {
     key: usize,
     /// What is held of the budgets it draws on; none where it draws on none.
     held: Option<Box<Held>>,
+    /// Watches a stream that may have to be ended.
+    ending: Option<Box<Ending>>,
     waited: Duration,
     opened: bool,
     /// Whether any byte of a response has gone to the client, so that a fault can no longer be answered.
@@ -96,6 +100,7 @@ impl Account {
             key: 0,
             owner: String::new(),
             held: None,
+            ending: None,
             waited: Duration::ZERO,
             opened: false,
             head_sent: false,
@@ -249,6 +254,10 @@ impl Account {
         if let Some(route) = &self.route {
             let meter = Meter::new(route.dialect, route.endpoint, status, &response.head.fields);
             self.meter = Some(Box::new(meter));
+            if self.asks_plain() {
+                let ending = Ending::new(route.dialect, route.endpoint, status, &response.head.fields);
+                self.ending = ending.map(Box::new);
+            }
         }
     }
 
@@ -300,6 +309,40 @@ impl Account {
         if let Some(meter) = &mut self.meter {
             meter.feed(data);
         }
+        if self.part.len() + data.len() > PART_BYTES {
+            self.send_part(core);
+        }
+        self.part.extend_from_slice(data);
+    }
+
+    /// Whether the answer is wanted without a content coding: a stream that may have to be ended is read as it passes.
+    pub(super) fn asks_plain(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.may_end())
+    }
+
+    /// Whether the response may be ended before its end, so that its framing has to be ours.
+    pub(super) fn may_end(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Where the content of a block overruns a budget that ends streams, its ranges are cut there; returned is what
+    /// ends the stream.
+    pub(super) fn end_if_overrun(&mut self, block: &[u8], ranges: &mut Vec<Range<usize>>) -> Option<Vec<u8>> {
+        let (held, ending) = (self.held.as_mut()?, self.ending.as_mut()?);
+        let (bucket, terminal) = held.end_if_overrun(ending, block, ranges)?;
+        self.ending = None;
+        self.altered("end_stream");
+        self.record.outcome = Outcome::Truncated;
+        self.record.fault = Some(FaultNote {
+            side: Side::Rule.name().to_owned(),
+            kind: "quota_exceeded".to_owned(),
+            cause: format!("the stream was ended: quota {bucket} is overrun"),
+        });
+        Some(terminal)
+    }
+
+    /// Content of ours behind the provider's: kept with the body, and not metered.
+    pub(super) fn added(&mut self, core: &Core, data: &[u8]) {
         if self.part.len() + data.len() > PART_BYTES {
             self.send_part(core);
         }

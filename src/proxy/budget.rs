@@ -11,6 +11,7 @@
 //!
 //! Frames of a WebSocket are exchanges of their own: whoever has a [`Record`] can reserve and settle here.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -21,6 +22,7 @@ use crate::base::clock;
 use crate::llm::agent::Caller;
 use crate::llm::ask::Ask;
 use crate::llm::dialect::Endpoint;
+use crate::llm::ending::Ending;
 use crate::llm::meter::Reading;
 use crate::llm::usage::Usage;
 use crate::policy::decide::Hop;
@@ -53,6 +55,8 @@ pub(super) struct Held {
     max_tokens: Option<u64>,
     /// Input as it was estimated; none where the endpoint costs no tokens.
     input_tokens: Option<u64>,
+    /// The bucket that a stream overran, and was ended for.
+    ended_by: Option<String>,
 }
 
 /// What is known of a running answer.
@@ -96,6 +100,7 @@ pub(super) fn reserve(core: &Core, draw: &Draw<'_>) -> Result<Held, Fault> {
         body_bytes: asked.body_bytes,
         max_tokens: asked.max_tokens,
         input_tokens: billed.then(|| till.seen.input_tokens(&asked)),
+        ended_by: None,
     })
 }
 
@@ -104,10 +109,48 @@ impl Held {
     pub(super) fn settle(self, core: &Core, passed: Passed, record: &mut Record) {
         let (cost, estimated) = self.true_cost(core, passed, record);
         record.estimated |= estimated;
-        let charged =
-            self.reservation.held().map(|held| QuotaNote { charged: Some(cost.of(held.unit)), ..note(held) });
-        record.quotas.extend(charged);
+        record.quotas.extend(self.reservation.held().map(|held| {
+            let ended = self.ended_by.as_deref() == Some(held.bucket);
+            let (charged, note) = (Some(cost.of(held.unit)), note(held));
+            QuotaNote { charged, result: if ended { QuotaResult::Ended } else { note.result }, ..note }
+        }));
         self.reservation.settle(cost);
+    }
+
+    /// Whether a bucket wants a stream that overruns it ended.
+    pub(super) fn may_end(&self) -> bool {
+        self.reservation.ends_streams()
+    }
+
+    /// Content in `ranges` of `block` is on its way to the client. Where it overruns a bucket that wants it ended, the
+    /// ranges are cut behind the event that did; returned are the bucket and what ends the stream.
+    pub(super) fn end_if_overrun(
+        &mut self,
+        ending: &mut Ending,
+        block: &[u8],
+        ranges: &mut Vec<Range<usize>>,
+    ) -> Option<(String, Vec<u8>)> {
+        for nth in 0..ranges.len() {
+            let range = ranges[nth].clone();
+            let over = |bytes, events| self.overrun(Passed { events, bytes }).is_some();
+            let Some(end) = ending.pass(&block[range.clone()], over) else { continue };
+            ranges.truncate(nth + 1);
+            ranges[nth].end = range.start + end;
+            let (bytes, events) = ending.passed();
+            let passed = Passed { events, bytes };
+            let bucket = self.overrun(passed)?.to_owned();
+            let tokens = (self.input_tokens.unwrap_or(0), output_seen(true, passed));
+            let terminal = ending.terminal(&bucket, tokens);
+            self.ended_by = Some(bucket.clone());
+            return Some((bucket, terminal));
+        }
+        None
+    }
+
+    /// The bucket that a stream has overrun by what has passed of it.
+    fn overrun(&self, passed: Passed) -> Option<&str> {
+        let usage = at_least(&Usage::default(), self.input_tokens?, output_seen(true, passed));
+        self.reservation.overrun(cost(&self.provider, &self.model, &usage))
     }
 
     /// Nothing was executed: everything is given back.

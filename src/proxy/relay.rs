@@ -15,6 +15,7 @@
 //! provider when the client has taken this one: that is the back-pressure. While the client is awaited or the provider
 //! is silent no buffer is held.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -115,13 +116,13 @@ impl Relay<'_, '_> {
     async fn upload(&mut self, provider: &Provider, hop: Option<&Hop>) -> Result<(), Broken> {
         let form = self.form();
         let mut head = Vec::with_capacity(2048);
-        let added = hop.map_or(&[][..], |hop| &hop.add_headers);
+        let added = added_fields(hop, self.sending.account.asks_plain());
         let body = if signs(provider) { self.sending.body.sendable() } else { &[] };
         let outbound = Outbound {
             request: self.sending.request,
             target: &self.sending.target,
             provider,
-            added,
+            added: &added,
             upload: form,
             shown: &self.sending.shown,
             body,
@@ -383,12 +384,18 @@ impl Relay<'_, '_> {
         let mut ranges = Vec::new();
         let scan = down.framing.scan(rest, &mut ranges).map_err(truncated)?;
         (down.done, down.left_over) = (scan.done, scan.used < rest.len());
+        let terminal = self.sending.account.end_if_overrun(rest, &mut ranges);
         let mut out = head;
         down.shape(rest, scan.used, &ranges, &mut out);
+        down.end(terminal.as_deref(), &mut out);
         self.conn.send(&out, self.sending.limits.idle).await?;
         for range in ranges {
             self.sending.account.received(self.core, &rest[range.clone()]);
             self.sending.account.delivered(&rest[range]);
+        }
+        if let Some(terminal) = terminal {
+            self.sending.account.added(self.core, &terminal);
+            self.sending.account.delivered(&terminal);
         }
         Ok(())
     }
@@ -408,11 +415,14 @@ impl Relay<'_, '_> {
         let scan =
             down.framing.scan(block, &mut scratch.ranges).map_err(|why| Stop::Fault(truncated(why)))?;
         (down.done, down.left_over) = (scan.done, scan.used < n);
+        let mut terminal = None;
         let sent = if down.towards.shape == Shape::Verbatim {
             self.send_now(&block[..scan.used], down)?
         } else {
             let mut out = Vec::with_capacity(n + 64);
+            terminal = self.sending.account.end_if_overrun(block, &mut scratch.ranges);
             down.shape(block, scan.used, &scratch.ranges, &mut out);
+            down.end(terminal.as_deref(), &mut out);
             // Reshaped bytes have no place in the block: the block counts as delivered when all of them are.
             if self.send_now(&out, down)? == out.len() { n } else { 0 }
         };
@@ -421,6 +431,13 @@ impl Relay<'_, '_> {
             let taken = range.start..range.end.min(sent.max(range.start));
             self.sending.account.delivered(&block[taken.clone()]);
             down.undelivered.extend_from_slice(&block[taken.end..range.end]);
+        }
+        if let Some(terminal) = terminal {
+            self.sending.account.added(self.core, &terminal);
+            match sent {
+                0 => down.undelivered.extend_from_slice(&terminal),
+                _ => self.sending.account.delivered(&terminal),
+            }
         }
         Ok(n)
     }
@@ -602,6 +619,16 @@ impl Outgoing {
     }
 }
 
+/// Fields that the request gains on its way: those of grants, and where the answer must be readable, no coding.
+fn added_fields(hop: Option<&Hop>, plain: bool) -> Cow<'_, [(String, String)]> {
+    let added = hop.map_or(&[][..], |hop| &hop.add_headers);
+    if !plain {
+        return Cow::Borrowed(added);
+    }
+    let no_coding = ("accept-encoding".to_owned(), "identity".to_owned());
+    Cow::Owned(added.iter().cloned().chain([no_coding]).collect())
+}
+
 fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     if data.is_empty() {
         return;
@@ -629,6 +656,9 @@ impl Down {
         let version = relay.sending.request.head.version;
         let shape = match (&response.framing, version) {
             (Framing::UntilClose, Version::Http11) => Shape::Wrapped,
+            // What may be ended early cannot keep the provider's framing.
+            (_, Version::Http11) if relay.sending.account.may_end() => Shape::Wrapped,
+            (_, Version::Http10) if relay.sending.account.may_end() => Shape::Unwrapped,
             (Framing::UntilClose | Framing::Chunked(_), Version::Http10) => Shape::Unwrapped,
             _ => Shape::Verbatim,
         };
@@ -656,6 +686,23 @@ impl Down {
             Shape::Verbatim => out.extend_from_slice(&block[..used]),
             Shape::Wrapped => data.iter().for_each(|range| write_chunk(out, &block[range.clone()])),
             Shape::Unwrapped => data.iter().for_each(|range| out.extend_from_slice(&block[range.clone()])),
+        }
+    }
+
+    /// End the response where its content ends, or with a terminal of ours where it is ended early.
+    fn end(&mut self, terminal: Option<&[u8]>, out: &mut Vec<u8>) {
+        if let Some(terminal) = terminal {
+            match self.towards.shape {
+                Shape::Wrapped => write_chunk(out, terminal),
+                Shape::Verbatim | Shape::Unwrapped => out.extend_from_slice(terminal),
+            }
+            // What is still to come of the provider's is nobody's: its connection is dropped, which cancels it.
+            self.reusable &= self.done;
+            self.done = true;
+        }
+        // A body that ends with its connection ends in `end_of_connection`.
+        if self.done && self.towards.shape == Shape::Wrapped {
+            out.extend_from_slice(b"0\r\n\r\n");
         }
     }
 

@@ -121,7 +121,7 @@ impl Balances {
             self.due.clear();
         }
         for command in self.waiting.drain(..) {
-            let told = written.as_ref().map(|()| ()).map_err(ToString::to_string);
+            let told = written.as_ref().copied().map_err(ToString::to_string);
             // Whoever waited may have gone.
             let _ = command.done.try_send(told);
         }

@@ -105,6 +105,27 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u32::from_be_bytes(*word))
 }
 
+/// Append a frame with headers that are texts.
+pub fn write_frame(out: &mut Vec<u8>, headers: &[(&str, &str)], payload: &[u8]) {
+    const TEXT: u8 = 7;
+    let mut written = Vec::new();
+    for (name, value) in headers {
+        written.push(name.len() as u8);
+        written.extend_from_slice(name.as_bytes());
+        written.push(TEXT);
+        written.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        written.extend_from_slice(value.as_bytes());
+    }
+    let begin = out.len();
+    let total = PRELUDE + written.len() + payload.len() + CHECKSUM;
+    out.extend_from_slice(&(total as u32).to_be_bytes());
+    out.extend_from_slice(&(written.len() as u32).to_be_bytes());
+    out.extend_from_slice(&crc32fast::hash(&out[begin..]).to_be_bytes());
+    out.extend_from_slice(&written);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(&crc32fast::hash(&out[begin..]).to_be_bytes());
+}
+
 /// A whole frame, its prelude already verified.
 fn parse(frame: &[u8]) -> Result<Frame<'_>, FrameFault> {
     let end = frame.len() - CHECKSUM;
@@ -220,6 +241,17 @@ mod tests {
         assert_eq!(frame.text("b"), b"");
         let values: Vec<_> = frame.headers().map(|(_, value)| value).collect();
         assert_eq!(values[1..], [Value::Number(-2), Value::Bool(true), Value::Bytes(b"z")]);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut stream = b"before".to_vec();
+        write_frame(&mut stream, &[(":event-type", "messageStop"), ("a", "")], b"{}");
+        let mut frames = Frames::default();
+        frames.feed(&stream[6..]);
+        let frame = frames.next_frame().unwrap().unwrap();
+        assert_eq!((frame.text(":event-type"), frame.payload), (&b"messageStop"[..], &b"{}"[..]));
+        assert_eq!(frame.headers().count(), 2);
     }
 
     #[test]

@@ -319,3 +319,46 @@ fn until_durable(data: &Path) -> i64 {
         clock::pause(Duration::from_millis(10));
     }
 }
+
+#[test]
+fn a_stream_that_overruns_is_ended_in_its_own_words() {
+    let gate =
+        gate(&json!({ "each:<user>": {"unit": "tokens", "capacity": 300, "on_exceed": "end_stream"} }));
+    let request = Request::messages(ASK).synthetic("events=2000,delay_ms=1");
+    let reply = gate.client().send(&request).expect("a head");
+    assert_eq!((reply.status, &reply.ended), (200, &Ended::Complete), "its framing is whole");
+    let text = reply.text();
+    assert!(text.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), "{text}");
+    assert!(
+        text.contains(r#""ended_by":"quota""#) && text.contains(r#""stop_reason":"max_tokens""#),
+        "{text}"
+    );
+    assert_eq!(
+        text.matches("event: content_block_start").count(),
+        text.matches("event: content_block_stop").count()
+    );
+    let record = record(&gate, &reply);
+    assert_eq!((&record["altered"], &record["outcome"]), (&json!(["end_stream"]), &json!("truncated")));
+    assert_eq!(
+        (&record["fault"]["side"], &record["fault"]["kind"]),
+        (&json!("rule"), &json!("quota_exceeded"))
+    );
+    assert_eq!(record["quotas"][0]["result"], "ended");
+    assert_eq!(record["bytes"]["response_sent"], text.len());
+    let charged = record["quotas"][0]["charged"].as_i64().expect("charged");
+    assert!((250..450).contains(&charged), "{charged}: about what the bucket held");
+    let served = gate.provider.wait(1, PATIENCE);
+    assert!(served[0].events < 2000, "the provider is told to stop");
+    assert_eq!(served[0].header("accept-encoding"), Some("identity"));
+    // A stream within its budget passes byte for byte.
+    let gate = self::gate(
+        &json!({ "each:<user>": {"unit": "tokens", "capacity": 3000000, "on_exceed": "end_stream"} }),
+    );
+    for knobs in ["events=20", "events=20,close=1", "events=3,stream=0"] {
+        let checked = gate
+            .client()
+            .check(&Request::messages(ASK).synthetic(knobs), gate.provider.knobs())
+            .expect("a reply");
+        assert!(checked.perfect(), "{knobs}: {checked:?}");
+    }
+}
