@@ -21,6 +21,7 @@ use crate::base::clock;
 use crate::base::memory;
 use crate::base::ring::lanes;
 use crate::base::stats::{Count, Stats};
+use crate::policy::quota::lease::QuotaStore;
 use crate::policy::quota::{Balance, Budgets};
 use crate::policy::snapshot::Snapshot;
 use crate::proxy::core::{self, Setup};
@@ -68,6 +69,8 @@ pub struct Options {
     pub force_epoll: bool,
     /// PEM file with authorities beside the public ones.
     pub ca_file: Option<PathBuf>,
+    /// Store of quotas that machines share.
+    pub quota_store: Option<QuotaStore>,
     /// Configuration.
     pub snapshot: Arc<Snapshot>,
     /// How long running streams may take to finish once draining.
@@ -85,6 +88,7 @@ impl Default for Options {
             pin: Pin::Auto,
             force_epoll: false,
             ca_file: None,
+            quota_store: None,
             snapshot: Arc::default(),
             drain_timeout: Duration::from_secs(30),
             panic_path: None,
@@ -134,7 +138,8 @@ impl Server {
         let addresses: Vec<_> = listeners[0].iter().filter_map(|bound| bound.local_addr().ok()).collect();
         let tls = towards_providers(options.ca_file.as_deref())?;
         let driver = Driver::probe(options.force_epoll);
-        let budgets: Arc<Budgets> = Arc::default();
+        let budgets =
+            Arc::new(if options.quota_store.is_some() { Budgets::shared() } else { Budgets::default() });
         let stats = Stats::new(cores);
         let (producers, consumers): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| lanes(RING_NOTES, RING_PARTS, RING_PART_BYTES)).unzip();
@@ -156,7 +161,7 @@ impl Server {
             tls: tls.clone(),
             drain: drain.clone(),
         };
-        let control = admin::Control::start(questions, facts)
+        let control = admin::Control::start(questions, facts, options.quota_store.clone())
             .map_err(|why| StartFault(format!("the control thread cannot start: {why}")))?;
         let (inboxes, received): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(INBOX_MAX)).unzip();
         let boot = boot_number();
@@ -309,7 +314,9 @@ fn start_writer(
 
 /// Balances as the last run left them, and from now on kept by the writer.
 fn restore(budgets: &Arc<Budgets>, writer: &mut Writer, snapshot: &Snapshot) -> io::Result<()> {
-    let kept = writer.balances()?.into_iter().map(|row| Balance {
+    // A lease of an earlier run is spent: what is left of it cannot be told from what is not.
+    let kept = if budgets.is_shared() { Vec::new() } else { writer.balances()? };
+    let kept = kept.into_iter().map(|row| Balance {
         bucket: row.bucket,
         template: row.template,
         balance: row.balance,

@@ -17,7 +17,9 @@ use super::door::{Door, Link};
 use super::fetch::Fetcher;
 use super::objects::Objects;
 use super::pricing::Pricing;
+use super::leases::Leases;
 use super::socket::ControlSocket;
+use crate::policy::quota::lease::QuotaStore;
 use crate::wire::crossing::Ask;
 
 /// Threads that may block on the store or the audit log at once.
@@ -32,7 +34,7 @@ pub struct Control {
 
 impl Control {
     /// Take the control socket and start the thread.
-    pub fn start(asks: mpsc::Receiver<Ask>, facts: Facts) -> io::Result<Control> {
+    pub fn start(asks: mpsc::Receiver<Ask>, facts: Facts, store: Option<QuotaStore>) -> io::Result<Control> {
         let socket = ControlSocket::bind(&facts.data)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -45,7 +47,12 @@ impl Control {
         };
         let mut door = Door::default();
         let first_link = door.make_link()?;
-        let room = Arc::new(Room::new(facts, door)?);
+        let leases = {
+            let _inside = runtime.enter();
+            let snapshot = facts.snapshot.clone();
+            Leases::start(store, facts.budgets.clone(), move || snapshot.clone())
+        };
+        let room = Arc::new(Room::new(facts, door, leases)?);
         let (stop, stopped) = oneshot::channel();
         let run = move || {
             runtime.block_on(answer(asks, room, socket, signals, stopped));
@@ -91,6 +98,7 @@ async fn answer(
         };
         match ask {
             None => break,
+            Some(Ask::Lease(wants, reply)) => room.leases.want(wants, reply),
             Some(Ask::Resolve(host, port, reply)) => {
                 tokio::spawn(async move { drop(reply.send(resolve(&host, port).await)) });
             }
@@ -117,6 +125,7 @@ async fn answer(
         }
     }
     serving.abort();
+    room.leases.end().await;
 }
 
 /// SIGTERM and SIGINT begin the drain. Taken before anybody listens: one that came earlier would end the process with

@@ -4,14 +4,16 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Facts;
+use super::leases::Seen;
 use crate::base::stats::{BUCKETS_US, Count};
 
 /// The whole page.
-pub(super) fn text(facts: &Facts) -> String {
+pub(super) fn text(facts: &Facts, leases: &Seen) -> String {
     let mut page = Page(String::with_capacity(16 * 1024));
     counts(&mut page, facts);
     own_overhead(&mut page, facts);
     writer(&mut page, facts);
+    shared_quotas(&mut page, leases);
     process(&mut page, facts);
     page.0
 }
@@ -85,6 +87,18 @@ fn writer(page: &mut Page, facts: &Facts) {
     }
     let help = "Age of the oldest note that is taken and not yet durable.";
     page.one("weir_writer_lag_seconds", "gauge", help, health.lag_us as f64 / 1e6);
+}
+
+fn shared_quotas(page: &mut Page, leases: &Seen) {
+    let answers = leases.answers.load(Relaxed);
+    page.one(
+        "weir_quota_store_answers_total",
+        "counter",
+        "Answers of the store that machines share quotas through.",
+        answers,
+    );
+    let failures = leases.failures.load(Relaxed);
+    page.one("weir_quota_store_failures_total", "counter", "Times that store could not be asked.", failures);
 }
 
 fn process(page: &mut Page, facts: &Facts) {

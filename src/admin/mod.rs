@@ -17,6 +17,7 @@ mod credentials;
 mod dashboard;
 mod door;
 mod fetch;
+mod leases;
 mod metrics;
 mod objects;
 mod pricing;

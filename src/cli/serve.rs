@@ -114,6 +114,7 @@ impl Serve {
             pin: self.pin.unwrap_or(pin),
             force_epoll: self.epoll,
             ca_file: install.ca_file,
+            quota_store: install.quota_store,
             snapshot: Arc::new(loaded.snapshot),
             drain_timeout: install.drain_timeout,
             panic_path: None,

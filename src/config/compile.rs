@@ -25,6 +25,7 @@ use super::force;
 use super::secret::Secrets;
 use crate::base::settings::{At, Place, Problem, Severity};
 use crate::policy::identity::settings::{Network, SourceKind};
+use crate::policy::quota::lease::QuotaStore;
 use crate::policy::snapshot::{Limits, Snapshot};
 
 /// How to load.
@@ -68,6 +69,8 @@ pub struct Install {
     pub drain_timeout: Duration,
     /// PEM file with authorities beside the public ones.
     pub ca_file: Option<PathBuf>,
+    /// The store of quotas that machines share.
+    pub quota_store: Option<QuotaStore>,
 }
 
 /// A listener.
@@ -107,6 +110,7 @@ impl Default for Install {
             writer: WriterPlace::Auto,
             drain_timeout: Duration::from_secs(60),
             ca_file: None,
+            quota_store: None,
         }
     }
 }
@@ -217,6 +221,7 @@ impl<'a> Compiling<'a> {
             writer: server.writer,
             drain_timeout: server.drain_timeout,
             ca_file: server.ca_file.as_ref().map(PathBuf::from),
+            quota_store: self.quota_store(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::base::settings::{At, Kind, Place, Reader, SecretText, Setting, Tree};
 use crate::llm::price::settings::PricesSettings;
 use crate::policy::grant::settings::{GrantSettings, TempGrant};
 use crate::policy::identity::settings::{Network, SourceSettings};
-use crate::policy::quota::settings::QuotaSettings;
+use crate::policy::quota::settings::{QuotaSettings, QuotaStoreSettings};
 use crate::{choices, settings};
 
 settings! {
@@ -90,6 +90,8 @@ settings! {
         pub secret_key: Option<SecretText> = None,
         /// Private networks that the host names of providers may lead to; an address that stands in a URL needs none.
         pub private_networks: Vec<Network> = Vec::new(),
+        /// Store of quotas that several machines share; without it each machine counts for itself.
+        pub quota_store: Option<QuotaStoreSettings> = None,
         /// Certificates of providers' authorities beside the public ones, as a PEM file.
         pub ca_file: Option<String> = None,
     }

@@ -17,6 +17,7 @@
 //! Deliberately absent: time (handed in), prices (costs are handed in), machines (leases stand above this).
 
 mod cell;
+pub mod lease;
 mod name;
 pub mod predict;
 pub mod settings;
@@ -33,7 +34,7 @@ pub use cell::{Balance, Cell};
 pub use name::{Fill, is_of};
 use settings::Unit;
 pub use standing::Standing;
-pub use till::{Drawn, Held, Reservation, Till};
+pub use till::{Drawn, Held, Pass, Refusal, Reservation, Till};
 
 /// Cells kept; past it full and idle ones are forgotten, and if there are none the request is refused.
 pub const CELLS_MAX: usize = 1 << 20;
@@ -85,6 +86,11 @@ pub enum Exceeded {
         /// The name.
         bucket: String,
     },
+    /// The store that machines share cannot be reached, and the lease is over.
+    StoreGone {
+        /// Its full name.
+        bucket: String,
+    },
     /// There are more buckets than are kept.
     TooMany {
         /// The full name of the one that found no place.
@@ -100,6 +106,7 @@ impl Exceeded {
             Exceeded::Empty { bucket, .. }
             | Exceeded::Unpriced { bucket }
             | Exceeded::Missing { bucket }
+            | Exceeded::StoreGone { bucket }
             | Exceeded::TooMany { bucket } => bucket,
         }
     }
@@ -110,6 +117,7 @@ impl Exceeded {
         match self {
             Exceeded::Empty { retry_after, .. } => *retry_after,
             Exceeded::Unpriced { .. } | Exceeded::Missing { .. } => cell::NO_REFILL,
+            Exceeded::StoreGone { .. } => Duration::from_secs(5),
             Exceeded::TooMany { .. } => Duration::from_secs(60),
         }
     }
@@ -130,6 +138,12 @@ impl std::fmt::Display for Exceeded {
                 write!(f, "quota {bucket} counts dollars, and this model has no known price")
             }
             Exceeded::Missing { .. } => write!(f, "quota {bucket} is granted but not configured"),
+            Exceeded::StoreGone { .. } => {
+                write!(
+                    f,
+                    "quota {bucket} is shared, its store cannot be reached, and what was leased is spent"
+                )
+            }
             Exceeded::TooMany { .. } => write!(f, "quota {bucket} finds no place: too many are kept already"),
         }
     }
@@ -139,6 +153,8 @@ impl std::fmt::Display for Exceeded {
 #[derive(Debug, Default)]
 pub struct Budgets {
     cells: RwLock<HashMap<Box<str>, Arc<Cell>>>,
+    /// Whether cells hold leases rather than the buckets themselves.
+    shared: bool,
 }
 
 impl Budgets {
@@ -161,7 +177,12 @@ impl Budgets {
         if cells.len() >= CELLS_MAX {
             return Err(Exceeded::TooMany { bucket: full.to_owned() });
         }
-        let fresh = || Arc::new(Cell::new(full, &bucket.name, bucket.capacity, now));
+        let fresh = || {
+            Arc::new(match self.shared {
+                true => Cell::leased(full, &bucket.name, now),
+                false => Cell::new(full, &bucket.name, bucket.capacity, now),
+            })
+        };
         Ok(Arc::clone(cells.entry(full.into()).or_insert_with(fresh)))
     }
 
@@ -200,10 +221,10 @@ impl Budgets {
         self.cells.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// One balance, as it is, for the store.
+    /// One balance, as it is, for the store of this machine: a lease is nothing to keep.
     #[must_use]
     pub fn balance(&self, full: &str) -> Option<Balance> {
-        self.known(full).map(|cell| cell.balance())
+        self.known(full).filter(|cell| !cell.is_leased()).map(|cell| cell.balance())
     }
 
     /// Take balances from the store, before anybody reserves. What was reserved when they were written and not

@@ -93,6 +93,8 @@ pub struct Bucket {
     pub on_exceed: OnExceed,
     /// Buckets to borrow from, in order.
     pub overdraft: Vec<Arc<str>>,
+    /// Whether requests pass while the shared store cannot be reached.
+    pub fail_open: bool,
     /// Whether all that a request may cost is reserved, rather than what such requests cost lately.
     pub reserve_max: bool,
 }

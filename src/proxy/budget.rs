@@ -14,13 +14,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::core::Core;
 use super::fault::{Fault, Kind};
 use crate::base::clock;
 use crate::llm::agent::Caller;
-use crate::llm::ask::Ask;
+use crate::llm::ask;
 use crate::llm::dialect::Endpoint;
 use crate::llm::ending::Ending;
 use crate::llm::meter::Reading;
@@ -29,15 +30,16 @@ use crate::policy::decide::Hop;
 use crate::policy::grant::groups_of;
 use crate::policy::identity::Principal;
 use crate::policy::quota::predict::Asked;
-use crate::policy::quota::{self, Cost, Drawn, Fill, Reservation};
+use crate::policy::quota::{self, Cost, Drawn, Fill, Pass, Refusal, Reservation};
 use crate::policy::snapshot::{Provider, Snapshot};
 use crate::record::record::{Outcome, QuotaNote, QuotaResult, Record};
+use crate::wire::crossing::Ask;
 
 /// What an exchange is, as far as its cost and its buckets go.
 pub(super) struct Draw<'a> {
     pub(super) principal: Option<&'a Principal>,
     pub(super) caller: &'a Caller,
-    pub(super) ask: &'a Ask,
+    pub(super) ask: &'a ask::Ask,
     pub(super) endpoint: Endpoint,
     pub(super) provider: &'a Arc<Provider>,
     pub(super) hop: &'a Hop,
@@ -68,8 +70,27 @@ pub(super) struct Passed {
     pub(super) bytes: u64,
 }
 
-/// Hold what the exchange will probably cost, on each of its buckets; a fault that names the bucket which refuses.
-pub(super) fn reserve(core: &Core, draw: &Draw<'_>) -> Result<Held, Fault> {
+/// Hold what the exchange will probably cost, on each of its buckets; a fault that names the bucket which refuses. Only
+/// a bucket that machines share, and only where its lease does not hold it, is waited for.
+pub(super) async fn reserve(core: &Core, draw: &Draw<'_>) -> Result<Held, Fault> {
+    let wants = match try_reserve(core, draw, Pass::First) {
+        Err(Refusal::Lease(wants)) => wants,
+        done => return done.map_err(fault),
+    };
+    let (reply, answer) = oneshot::channel();
+    let wants = wants.into_iter().map(|want| (want.bucket, want.template, want.amount)).collect();
+    let asked = core.asks.try_send(Ask::Lease(wants, reply)).is_ok() && answer.await.unwrap_or(false);
+    try_reserve(core, draw, if asked { Pass::Asked } else { Pass::StoreGone }).map_err(fault)
+}
+
+fn fault(why: Refusal) -> Fault {
+    match why {
+        Refusal::Exceeded(why) => Fault::new(Kind::Exceeded(Box::new(why))),
+        Refusal::Lease(_) => Fault::because(Kind::Busy, "leases were asked for twice"),
+    }
+}
+
+fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal> {
     let snapshot = core.snapshot();
     let mut till = core.till.borrow_mut();
     let asked = asked(draw);
@@ -89,9 +110,7 @@ pub(super) fn reserve(core: &Core, draw: &Draw<'_>) -> Result<Held, Fault> {
         most,
         unpriced_allowed: draw.provider.unpriced_allowed,
     };
-    let reservation = till
-        .reserve(&snapshot, &drawn, clock::wall())
-        .map_err(|why| Fault::new(Kind::Exceeded(Box::new(why))))?;
+    let reservation = till.reserve(&snapshot, &drawn, pass, clock::wall())?;
     Ok(Held {
         reservation,
         provider: Arc::clone(draw.provider),

@@ -284,7 +284,7 @@ async fn reserve(
         hop,
         body_bytes: sending.body.bytes.len() as u64,
     };
-    let held = budget::reserve(core, &draw)?;
+    let held = budget::reserve(core, &draw).await?;
     sending.account.hold(held);
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::base::id::ExchangeId;
 use crate::llm::dialect::Dialect;
 use crate::llm::socket::Asked;
 use crate::policy::decide::Denial;
+use crate::policy::quota::Exceeded;
 use crate::wire::h1::{HeadFault, write_decimal, write_field};
 use crate::wire::ws::WsFault;
 
@@ -29,6 +30,7 @@ pub(super) fn status(fault: &Fault) -> u16 {
         Kind::NoObject | Kind::UnknownPath | Kind::Denied(Denial::NoModel | Denial::NoProvider) => 404,
         Kind::Method => 405,
         Kind::Denied(Denial::NoIdentity) => 401,
+        Kind::Exceeded(why) if matches!(**why, Exceeded::StoreGone { .. }) => 503,
         Kind::Exceeded(_) => 429,
         Kind::ClosedAddress | Kind::Proxy => 502,
         Kind::Overloaded(status) => *status,
@@ -83,8 +85,10 @@ pub(super) fn response(
     match &fault.kind {
         Kind::Exceeded(why) => {
             write_field(&mut out, b"retry-after", why.retry_after().as_secs().to_string().as_bytes());
-            // The vendors' own clients ask again at a 429 unless they are told not to.
-            write_field(&mut out, b"x-should-retry", b"false");
+            if status == 429 {
+                // The vendors' own clients ask again at a 429 unless they are told not to.
+                write_field(&mut out, b"x-should-retry", b"false");
+            }
         }
         _ if status == 503 => write_field(&mut out, b"retry-after", b"1"),
         _ => {}

@@ -12,6 +12,8 @@ use super::head::{Fields, RequestHead};
 pub enum Ask {
     /// A page of the API or the dashboard.
     Page(Box<PageRequest>, oneshot::Sender<PageResponse>),
+    /// Leases on shared budgets: full name, name as configured and amount of each. Whether the store answered.
+    Lease(Vec<(String, String, i64)>, oneshot::Sender<bool>),
     /// Addresses of a host name.
     Resolve(String, u16, oneshot::Sender<Result<Vec<SocketAddr>, String>>),
     /// What models cost, each by its provider's id and own name.

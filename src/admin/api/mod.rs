@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::audit::Audit;
 use super::dashboard;
 use super::door::{Door, Viewer};
+use super::leases::Leases;
 use super::question::Question;
 use super::reply::{Answer, Problem, json, redirect, whole};
 use super::store::Store;
@@ -34,15 +35,17 @@ pub(super) struct Room {
     pub(super) facts: Facts,
     pub(super) store: Store,
     pub(super) audit: Audit,
+    pub(super) leases: Leases,
     door: Mutex<Door>,
     tails: Arc<Semaphore>,
 }
 
 impl Room {
-    pub(super) fn new(facts: Facts, door: Door) -> io::Result<Room> {
+    pub(super) fn new(facts: Facts, door: Door, leases: Leases) -> io::Result<Room> {
         let store = Store::new(facts.data.clone());
         let audit = Audit::open(&facts.data)?;
-        Ok(Room { facts, store, audit, door: Mutex::new(door), tails: Arc::new(Semaphore::new(TAILS_MAX)) })
+        let tails = Arc::new(Semaphore::new(TAILS_MAX));
+        Ok(Room { facts, store, audit, leases, door: Mutex::new(door), tails })
     }
 }
 
@@ -168,5 +171,5 @@ fn metrics_page(room: &Room, visit: &Visit<'_>) -> Answer {
     if !visit.viewer.is_admin() && !room.facts.snapshot.loopback_is_user {
         return Err(Problem::new(403, "metrics are for admins"));
     }
-    Ok(whole(200, "text/plain; version=0.0.4; charset=utf-8", metrics::text(&room.facts)))
+    Ok(whole(200, "text/plain; version=0.0.4; charset=utf-8", metrics::text(&room.facts, room.leases.seen())))
 }

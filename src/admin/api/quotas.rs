@@ -9,8 +9,9 @@ use crate::admin::audit::Look;
 use crate::admin::door::Viewer;
 use crate::admin::reply::{Answer, Problem, json};
 use crate::base::clock;
+use crate::policy::quota::lease::StoreAsk;
 use crate::policy::quota::settings::Amount;
-use crate::policy::quota::{Balance, Standing, is_of};
+use crate::policy::quota::{Balance, Cell, Standing, is_of};
 use crate::policy::snapshot::{Bucket, Snapshot};
 use crate::record::balances::Command;
 
@@ -73,18 +74,28 @@ pub(super) async fn refill(room: &Room, visit: &Visit<'_>) -> Answer {
         Problem::new(422, "expected {\"bucket\": NAME, \"amount\": \"$5.00\"}").detail(why.to_string())
     })?;
     let snapshot = &room.facts.snapshot;
-    let known = room.facts.budgets.balance(&asked.bucket);
-    let bucket = known.and_then(|kept| snapshot.bucket(&kept.template)).ok_or_else(|| {
+    let (cell, bucket) = room.facts.budgets.find(&asked.bucket, snapshot).ok_or_else(|| {
         Problem::not_found("quota")
             .detail("nobody has drawn on a bucket of that full name; see GET /api/quotas")
     })?;
     let amount = amount(&asked.amount, bucket)?;
     let look = Look::Refill { bucket: asked.bucket.clone(), amount, unit: bucket.unit.name() };
     room.audit.note(&visit.viewer, look).await?;
+    if cell.is_leased() {
+        return refill_shared(room, &cell, bucket, amount).await;
+    }
     let refilled = room.facts.budgets.refill(&asked.bucket, amount, snapshot, clock::wall());
     let balance = refilled.ok_or_else(|| Problem::not_found("quota"))?;
     made_durable(room, asked.bucket).await?;
     json(&Standing::of(&balance, bucket))
+}
+
+/// The same where machines share the bucket: the store has it.
+async fn refill_shared(room: &Room, cell: &Cell, bucket: &Bucket, amount: i64) -> Answer {
+    match room.leases.refill(StoreAsk::refill(cell, bucket, amount)).await {
+        true => json(&Standing::of(&cell.balance(), bucket)),
+        false => Err(Problem::new(503, "the store of quotas cannot be reached: nothing was refilled")),
+    }
 }
 
 fn amount(written: &serde_json::Value, bucket: &Bucket) -> Result<i64, Problem> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Compiling, shared};
 use crate::base::settings::{At, Problem};
-use crate::policy::quota::settings::{QuotaSettings, Reserve};
+use crate::policy::quota::lease::QuotaStore;
+use crate::policy::quota::settings::{FailPolicy, QuotaSettings, Reserve};
 use crate::policy::snapshot::Bucket;
 
 /// What may stand between angle brackets in a bucket's name.
@@ -14,6 +15,34 @@ impl Compiling<'_> {
     pub(super) fn buckets(&mut self) -> Vec<Bucket> {
         let file = self.file;
         file.quotas.iter().filter_map(|(name, written)| self.bucket(name, written)).collect()
+    }
+
+    /// The store that machines share, if one is named.
+    pub(super) fn quota_store(&mut self) -> Option<QuotaStore> {
+        let file = self.file;
+        let written = file.server.as_ref()?.quota_store.as_ref()?;
+        if written.lease < Duration::from_secs(1) || written.lease > Duration::from_secs(3_600) {
+            self.error(&written.place, "has a lease out of bounds", "expected from 1s to 1h");
+        }
+        let place = written.url.place.clone();
+        let url = match self.secrets.resolve(&written.url) {
+            Ok(url) if !self.options.no_secrets => url,
+            Ok(_) => return None,
+            Err(problem) => {
+                self.problems.push(problem);
+                return None;
+            }
+        };
+        if !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme))
+        {
+            self.error(
+                &place,
+                "is no address of a store",
+                "expected redis://host:6379, or rediss:// for TLS",
+            );
+            return None;
+        }
+        Some(QuotaStore { url, prefix: written.prefix.clone(), lease: written.lease })
     }
 
     fn bucket(&mut self, name: &At<String>, written: &QuotaSettings) -> Option<Bucket> {
@@ -49,6 +78,7 @@ impl Compiling<'_> {
             on_exceed: written.on_exceed,
             overdraft: written.overdraft.iter().map(|name| shared(name)).collect(),
             reserve_max: written.reserve == Reserve::Max,
+            fail_open: written.fail_policy == FailPolicy::FailOpen,
         })
     }
 

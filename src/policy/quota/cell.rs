@@ -27,6 +27,11 @@ pub struct Cell {
     reserved: AtomicI64,
     /// Up to when refill has been credited.
     refilled: AtomicU64,
+    /// Up to when what it holds may be spent, where that is leased from the store that machines share.
+    lease_until: AtomicU64,
+    /// What the store still held when it was last heard of; [`NEVER_HEARD`] before that.
+    in_store: AtomicI64,
+    leased: bool,
     /// Full name, and the name as configured.
     name: Box<str>,
     template: Box<str>,
@@ -47,6 +52,9 @@ pub struct Balance {
     pub refilled: Wall,
 }
 
+/// No word of the store yet. Below any debt that could be.
+const NEVER_HEARD: i64 = i64::MIN;
+
 /// What a bucket without refill says: come back in a day.
 pub(super) const NO_REFILL: Duration = Duration::from_secs(86_400);
 
@@ -56,9 +64,68 @@ impl Cell {
             balance: AtomicI64::new(balance),
             reserved: AtomicI64::new(0),
             refilled: AtomicU64::new(now),
+            lease_until: AtomicU64::new(0),
+            in_store: AtomicI64::new(NEVER_HEARD),
+            leased: false,
             name: name.into(),
             template: template.into(),
         }
+    }
+
+    /// One that holds only what is leased: nothing yet.
+    pub(super) fn leased(name: &str, template: &str, now: Wall) -> Self {
+        Self { leased: true, ..Self::new(name, template, 0, now) }
+    }
+
+    /// Whether it holds a lease rather than the bucket itself.
+    #[must_use]
+    pub fn is_leased(&self) -> bool {
+        self.leased
+    }
+
+    /// Whether what it holds may be spent at `now`.
+    pub(super) fn is_good(&self, now: Wall) -> bool {
+        !self.leased || now < self.lease_until.load(Ordering::Acquire)
+    }
+
+    /// Take `amount` only if the lease is good and holds it.
+    pub(super) fn reserve_from_lease(&self, amount: i64, now: Wall) -> bool {
+        self.is_good(now) && self.take(amount, false)
+    }
+
+    /// The store has granted so much more, and holds so much still.
+    pub(super) fn lease(&self, granted: i64, in_store: i64, until: Wall) {
+        self.balance.fetch_add(granted, Ordering::AcqRel);
+        self.in_store.store(in_store, Ordering::Release);
+        self.lease_until.store(until, Ordering::Release);
+    }
+
+    /// What the store held when it was last heard of.
+    #[must_use]
+    pub fn in_store(&self) -> Option<i64> {
+        Some(self.in_store.load(Ordering::Acquire)).filter(|held| *held != NEVER_HEARD)
+    }
+
+    /// Take out what is beyond `keep`, to be given back; less than nothing: a debt, which is taken on by the store.
+    pub(super) fn take_back(&self, keep: i64) -> i64 {
+        let mut back = 0;
+        let rest = |balance: i64| {
+            let free = balance.saturating_sub(self.reserved.load(Ordering::Acquire));
+            back = if free < 0 { free } else { free.saturating_sub(keep).max(0) };
+            Some(balance - back)
+        };
+        let _ = self.balance.fetch_update(Ordering::AcqRel, Ordering::Acquire, rest);
+        back
+    }
+
+    /// What was taken out to be given back could not be.
+    pub(super) fn put_back(&self, back: i64) {
+        self.balance.fetch_add(back, Ordering::AcqRel);
+    }
+
+    /// Whether nothing is reserved and the lease is over.
+    pub(super) fn is_over(&self, now: Wall) -> bool {
+        self.leased && self.reserved.load(Ordering::Acquire) == 0 && !self.is_good(now)
     }
 
     /// Full name.
@@ -83,12 +150,16 @@ impl Cell {
     /// Take `amount`, if it fits or if the bucket holds something and nothing else is reserved.
     pub(super) fn reserve(&self, bucket: &Bucket, amount: i64, now: Wall) -> bool {
         self.refill(bucket, now);
+        self.take(amount, true)
+    }
+
+    fn take(&self, amount: i64, alone_fits: bool) -> bool {
         loop {
             let reserved = self.reserved.load(Ordering::Acquire);
             let balance = self.balance.load(Ordering::Acquire);
             let free = balance.saturating_sub(reserved);
             let alone = reserved == 0;
-            if free <= 0 || (free < amount && !alone) {
+            if free <= 0 || (free < amount && !(alone && alone_fits)) {
                 return false;
             }
             let sum = reserved.saturating_add(amount);
@@ -103,9 +174,10 @@ impl Cell {
         }
     }
 
-    /// Take `amount` whatever is there.
-    pub(super) fn force(&self, amount: i64) {
+    /// Take `amount` whatever is there. Always done.
+    pub(super) fn force(&self, amount: i64) -> bool {
         self.reserved.fetch_add(amount, Ordering::AcqRel);
+        true
     }
 
     /// Give back what was reserved and take what it cost.
@@ -127,6 +199,9 @@ impl Cell {
 
     /// Credit what time has brought. Whoever moves the stamp credits; nothing is credited twice.
     pub(super) fn refill(&self, bucket: &Bucket, now: Wall) {
+        if self.leased {
+            return;
+        }
         // A lowered capacity caps what is there.
         if self.balance.load(Ordering::Acquire) > bucket.capacity {
             self.balance.fetch_min(bucket.capacity, Ordering::AcqRel);
@@ -153,16 +228,22 @@ impl Cell {
 
     /// Whether forgetting it would change nothing.
     pub(super) fn is_idle_and_full(&self, bucket: &Bucket, now: Wall) -> bool {
+        if self.leased {
+            return self.is_over(now) && self.free() == 0;
+        }
         self.refill(bucket, now);
         self.reserved.load(Ordering::Acquire) == 0 && self.free() >= bucket.capacity
     }
 
-    pub(super) fn balance(&self) -> Balance {
+    /// As it stands. Of a lease: what this machine and, when it was last heard of, the store hold together.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        let in_store = self.in_store().unwrap_or(0);
         Balance {
             bucket: self.name.to_string(),
             template: self.template.to_string(),
             reserved: self.reserved.load(Ordering::Acquire),
-            balance: self.balance.load(Ordering::Acquire),
+            balance: self.balance.load(Ordering::Acquire).saturating_add(in_store),
             refilled: self.refilled.load(Ordering::Acquire),
         }
     }

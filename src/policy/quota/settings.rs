@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::base::settings::{At, Kind, Reader, Setting, Tree};
+use crate::base::settings::{At, Kind, Reader, SecretText, Setting, Tree};
 use crate::{choices, settings};
 
 choices! {
@@ -27,6 +27,14 @@ choices! {
         Warn = "warn",
         /// As `reject`; a running stream that overruns is ended with a reason.
         EndStream = "end_stream",
+    }
+
+    /// What happens while the shared store of quotas cannot be reached and the lease is over.
+    pub enum FailPolicy {
+        /// Requests are refused.
+        FailClosed = "fail_closed",
+        /// Requests pass, and are charged when the store is back.
+        FailOpen = "fail_open",
     }
 
     /// How much is reserved at admission.
@@ -53,6 +61,19 @@ settings! {
         pub overdraft: Vec<At<String>> = Vec::new(),
         /// How much is reserved at admission.
         pub reserve: Reserve = Reserve::Predicted,
+        /// With `server.quota_store`: what happens while it cannot be reached and this machine's lease is over.
+        pub fail_policy: FailPolicy = FailPolicy::FailClosed,
+    }
+
+    /// Quotas shared by several machines, in Valkey or Redis.
+    pub struct QuotaStoreSettings {
+        /// `redis://[user:password@]host:port[/db]`, `rediss://` for TLS, or a reference to it.
+        pub url: SecretText,
+        /// What the store's keys begin with; installations that share a store need different ones.
+        pub prefix: String = "weir".to_owned(),
+        /// How long a machine may spend what it has leased without hearing from the store; idle leases are given back
+        /// after as long.
+        pub lease: Duration = Duration::from_secs(10),
     }
 }
 

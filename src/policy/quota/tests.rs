@@ -8,7 +8,7 @@ use crate::base::settings::Place;
 
 const SECOND: Wall = 1_000_000;
 
-fn bucket(name: &str, capacity: i64, refill: i64, per_seconds: u64) -> Bucket {
+pub(super) fn bucket(name: &str, capacity: i64, refill: i64, per_seconds: u64) -> Bucket {
     Bucket {
         name: name.into(),
         place: Place::default(),
@@ -19,6 +19,7 @@ fn bucket(name: &str, capacity: i64, refill: i64, per_seconds: u64) -> Bucket {
         on_exceed: OnExceed::Reject,
         overdraft: Vec::new(),
         reserve_max: false,
+        fail_open: false,
     }
 }
 
@@ -77,7 +78,10 @@ impl Desk {
     }
 
     fn draw(&mut self, drawn: &Drawn<'_>, now: Wall) -> Result<Reservation, Exceeded> {
-        self.till.reserve(&self.snapshot, drawn, now)
+        self.till.reserve(&self.snapshot, drawn, Pass::First, now).map_err(|why| match why {
+            Refusal::Exceeded(why) => why,
+            Refusal::Lease(wants) => panic!("nothing is shared: {wants:?}"),
+        })
     }
 
     fn free(&self, name: &str) -> i64 {
@@ -379,7 +383,7 @@ fn crashes_never_give_budget_back() {
     }
 }
 
-fn next(random: &mut u64) -> u64 {
+pub(super) fn next(random: &mut u64) -> u64 {
     *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *random >> 33
 }

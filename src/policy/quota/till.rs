@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::cell::Cell;
+use super::lease::Want;
 use super::name::{self, Fill};
 use super::predict::Seen;
 use super::settings::{OnExceed, Unit};
@@ -53,6 +54,32 @@ pub struct Drawn<'a> {
     pub unpriced_allowed: bool,
 }
 
+/// Which try it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The first: what a lease does not hold is asked for.
+    First,
+    /// The store was asked.
+    Asked,
+    /// The store could not be asked.
+    StoreGone,
+}
+
+/// Why there is no reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A bucket says no.
+    Exceeded(Exceeded),
+    /// Ask the store for these, and try again.
+    Lease(Vec<Want>),
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(why: Exceeded) -> Self {
+        Refusal::Exceeded(why)
+    }
+}
+
 /// What is held for a running exchange. Settle it, whatever happens: dropping it settles at what was reserved.
 #[derive(Debug, Default)]
 #[must_use = "settle it with the true cost"]
@@ -94,28 +121,26 @@ impl Till {
         &mut self,
         snapshot: &Snapshot,
         drawn: &Drawn<'_>,
+        pass: Pass,
         now: Wall,
-    ) -> Result<Reservation, Exceeded> {
-        let mut held = Reservation { parts: Vec::with_capacity(drawn.buckets.len()) };
-        for template in drawn.buckets {
-            if let Err(why) = self.reserve_all(snapshot, template, drawn, now, &mut held) {
-                held.settle(Cost::NOTHING);
-                return Err(why);
-            }
-        }
-        Ok(held)
+    ) -> Result<Reservation, Refusal> {
+        let parts = Vec::with_capacity(drawn.buckets.len());
+        let mut taking =
+            Taking { snapshot, drawn, pass, now, held: Reservation { parts }, wants: Vec::new() };
+        let done = drawn.buckets.iter().try_for_each(|template| self.reserve_all(&mut taking, template));
+        let refusal = match done {
+            Err(why) => Refusal::Exceeded(why),
+            Ok(()) if taking.wants.is_empty() => return Ok(taking.held),
+            Ok(()) => Refusal::Lease(taking.wants),
+        };
+        taking.held.settle(Cost::NOTHING);
+        Err(refusal)
     }
 
     /// Every bucket that one name stands for.
-    fn reserve_all(
-        &mut self,
-        snapshot: &Snapshot,
-        template: &str,
-        drawn: &Drawn<'_>,
-        now: Wall,
-        held: &mut Reservation,
-    ) -> Result<(), Exceeded> {
-        let bucket = find(snapshot, template)?;
+    fn reserve_all(&mut self, taking: &mut Taking<'_>, template: &str) -> Result<(), Exceeded> {
+        let drawn = taking.drawn;
+        let bucket = find(taking.snapshot, template)?;
         let priced = drawn.likely.dollars.is_some() && drawn.most.dollars.is_some();
         if bucket.unit == Unit::Dollars && !priced && !drawn.unpriced_allowed {
             return Err(Exceeded::Unpriced { bucket: template.to_owned() });
@@ -123,32 +148,21 @@ impl Till {
         let cost = if bucket.reserve_max { drawn.most } else { drawn.likely };
         let amount = cost.of(bucket.unit);
         for nth in 0..name::count(template, &drawn.fill) {
-            let cell = self.cell(snapshot, bucket, &drawn.fill, nth, now)?;
-            if cell.reserve(bucket, amount, now) {
-                held.take(bucket, cell, amount);
-            } else if !self.borrow(snapshot, bucket, amount, drawn, now, held)? {
-                held.exceed(bucket, cell, amount)?;
+            let cell = self.cell(taking, bucket, nth)?;
+            if !taking.take(bucket, &cell, amount) && !self.borrow(taking, bucket, amount)? {
+                taking.exceed(bucket, cell, amount)?;
             }
         }
         Ok(())
     }
 
     /// Reserve on the first of the lenders that has it.
-    fn borrow(
-        &mut self,
-        snapshot: &Snapshot,
-        bucket: &Bucket,
-        amount: i64,
-        drawn: &Drawn<'_>,
-        now: Wall,
-        held: &mut Reservation,
-    ) -> Result<bool, Exceeded> {
+    fn borrow(&mut self, taking: &mut Taking<'_>, bucket: &Bucket, amount: i64) -> Result<bool, Exceeded> {
         for template in &bucket.overdraft {
-            let lender = find(snapshot, template)?;
-            for nth in 0..name::count(template, &drawn.fill) {
-                let cell = self.cell(snapshot, lender, &drawn.fill, nth, now)?;
-                if cell.reserve(lender, amount, now) {
-                    held.take(lender, cell, amount);
+            let lender = find(taking.snapshot, template)?;
+            for nth in 0..name::count(template, &taking.drawn.fill) {
+                let cell = self.cell(taking, lender, nth)?;
+                if taking.take(lender, &cell, amount) {
                     return Ok(true);
                 }
             }
@@ -157,24 +171,72 @@ impl Till {
     }
 
     /// The cell of a bucket, from memory where it has been used before.
-    fn cell(
-        &mut self,
-        snapshot: &Snapshot,
-        bucket: &Bucket,
-        fill: &Fill<'_>,
-        nth: usize,
-        now: Wall,
-    ) -> Result<Rc<Known>, Exceeded> {
-        name::write(&mut self.full, &bucket.name, fill, nth);
+    fn cell(&mut self, taking: &Taking<'_>, bucket: &Bucket, nth: usize) -> Result<Rc<Known>, Exceeded> {
+        name::write(&mut self.full, &bucket.name, &taking.drawn.fill, nth);
         if let Some(cell) = self.known.get(self.full.as_str()) {
             return Ok(Rc::clone(cell));
         }
         if self.known.len() >= KNOWN_MAX {
             self.known.retain(|_, cell| Rc::strong_count(cell) > 1);
         }
-        let cell = Rc::new(Known(self.budgets.cell(&self.full, bucket, snapshot, now)?));
+        let cell = Rc::new(Known(self.budgets.cell(&self.full, bucket, taking.snapshot, taking.now)?));
         self.known.insert(self.full.as_str().into(), Rc::clone(&cell));
         Ok(cell)
+    }
+}
+
+/// A reservation in the making.
+struct Taking<'a> {
+    snapshot: &'a Snapshot,
+    drawn: &'a Drawn<'a>,
+    pass: Pass,
+    now: Wall,
+    held: Reservation,
+    /// What has to be leased first.
+    wants: Vec<Want>,
+}
+
+impl Taking<'_> {
+    /// Take the amount, if it may be had now.
+    fn take(&mut self, bucket: &Bucket, cell: &Rc<Known>, amount: i64) -> bool {
+        let taken = match self.pass {
+            _ if !cell.is_leased() => cell.reserve(bucket, amount, self.now),
+            Pass::First => {
+                let taken = cell.reserve_from_lease(amount, self.now);
+                if !taken {
+                    let (bucket, template) = (cell.name().to_owned(), cell.template().to_owned());
+                    self.wants.push(Want { bucket, template, amount });
+                }
+                taken
+            }
+            Pass::Asked => cell.is_good(self.now) && cell.reserve(bucket, amount, self.now),
+            Pass::StoreGone => {
+                cell.reserve_from_lease(amount, self.now) || (bucket.fail_open && cell.force(amount))
+            }
+        };
+        if taken {
+            self.held.take(bucket, Rc::clone(cell), amount);
+        }
+        taken
+    }
+
+    /// The bucket has not got it: what it says to that.
+    fn exceed(&mut self, bucket: &Bucket, cell: Rc<Known>, amount: i64) -> Result<(), Exceeded> {
+        // The store has not been asked yet: nothing is said.
+        if !self.wants.is_empty() {
+            return Ok(());
+        }
+        if bucket.on_exceed == OnExceed::Warn {
+            cell.force(amount);
+            self.held.take(bucket, cell, amount);
+            self.held.parts.iter_mut().rev().take(1).for_each(|part| part.warned = true);
+            return Ok(());
+        }
+        let (name, retry_after) = (cell.name().to_owned(), cell.retry_after(bucket));
+        Err(match self.pass {
+            Pass::StoreGone if cell.is_leased() => Exceeded::StoreGone { bucket: name },
+            _ => Exceeded::Empty { bucket: name, retry_after },
+        })
     }
 }
 
@@ -191,18 +253,6 @@ impl Reservation {
             ends_streams: bucket.on_exceed == OnExceed::EndStream,
             warned: false,
         });
-    }
-
-    /// The bucket is empty: what it says to that.
-    fn exceed(&mut self, bucket: &Bucket, cell: Rc<Known>, amount: i64) -> Result<(), Exceeded> {
-        if bucket.on_exceed != OnExceed::Warn {
-            let retry_after = cell.retry_after(bucket);
-            return Err(Exceeded::Empty { bucket: cell.name().to_owned(), retry_after });
-        }
-        cell.force(amount);
-        self.take(bucket, cell, amount);
-        self.parts.iter_mut().rev().take(1).for_each(|part| part.warned = true);
-        Ok(())
     }
 
     /// The exchange has ended and cost this much; with [`Cost::NOTHING`] everything is given back.
