@@ -55,7 +55,10 @@ async function look() {
   paintPace();
   paintFlying();
   paintHealth();
-  if (round++ % 3 === 0) paintGroups();
+  if (round++ % 3 === 0) {
+    paintGroups();
+    quotas.paint();
+  }
 }
 
 function paintTop() {

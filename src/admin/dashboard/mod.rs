@@ -21,6 +21,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("app.js", SCRIPT, include_str!("app.js")),
     ("show.js", SCRIPT, include_str!("show.js")),
     ("talk.js", SCRIPT, include_str!("talk.js")),
+    ("quotas.js", SCRIPT, include_str!("quotas.js")),
     ("build.js", SCRIPT, include_str!("build.js")),
     ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
 ];
