@@ -10,7 +10,8 @@
 //! **How far a shared bucket can be overspent.** What is leased is gone from the store, so no two machines spend the same.
 //! Each machine overspends its lease as a single one does its bucket: by the true cost of one exchange, and by what its
 //! running exchanges cost beyond their predictions; that debt is handed to the store within a second. A machine that dies
-//! takes its lease with it: at most a [`SLICE`]th of the capacity, or what one exchange needed, counts as spent. While the
+//! takes its lease with it: at most a [`SLICE`]th of the capacity, or what one exchange needed, counts as spent; a debt
+//! of its last second, of the same bound, is forgotten. While the
 //! store cannot be reached a machine spends its lease and no more, unless the bucket is `fail_open`. A store that comes
 //! back empty is filled up to what the machine that asks first had last heard of it.
 //!
