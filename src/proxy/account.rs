@@ -327,9 +327,14 @@ impl Account {
 
     /// Where the content of a block overruns a budget that ends streams, its ranges are cut there; returned is what
     /// ends the stream.
-    pub(super) fn end_if_overrun(&mut self, block: &[u8], ranges: &mut Vec<Range<usize>>) -> Option<Vec<u8>> {
+    pub(super) fn end_if_overrun(
+        &mut self,
+        core: &Core,
+        block: &[u8],
+        ranges: &mut Vec<Range<usize>>,
+    ) -> Option<Vec<u8>> {
         let (held, ending) = (self.held.as_mut()?, self.ending.as_mut()?);
-        let (bucket, terminal) = held.end_if_overrun(ending, block, ranges)?;
+        let (bucket, terminal) = held.end_if_overrun(core, ending, block, ranges)?;
         self.ending = None;
         self.altered("end_stream");
         self.record.outcome = Outcome::Truncated;

@@ -25,6 +25,8 @@ use crate::llm::ask;
 use crate::llm::dialect::Endpoint;
 use crate::llm::ending::Ending;
 use crate::llm::meter::Reading;
+use crate::llm::price::book::Names;
+use crate::llm::price::{Book, Cards, Counts, Listing, Terms};
 use crate::llm::usage::Usage;
 use crate::policy::decide::Hop;
 use crate::policy::grant::groups_of;
@@ -50,6 +52,8 @@ pub(super) struct Draw<'a> {
 pub(super) struct Held {
     reservation: Reservation,
     provider: Arc<Provider>,
+    /// The prices it is charged by are those it was admitted by.
+    snapshot: Arc<Snapshot>,
     /// Model as sent.
     model: String,
     session: u64,
@@ -96,10 +100,11 @@ fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal
     let asked = asked(draw);
     let billed = costs_tokens(draw.endpoint);
     let (likely, most) = match billed {
-        true => (
-            cost(draw.provider, asked.model, &till.seen.likely(&asked)),
-            cost(draw.provider, asked.model, &till.seen.most(&asked)),
-        ),
+        true => {
+            let mut cost =
+                |usage: &Usage| cost(core, &snapshot, draw.provider, names(asked.model, None), usage);
+            (cost(&till.seen.likely(&asked)), cost(&till.seen.most(&asked)))
+        }
         false => (FREE, FREE),
     };
     let groups = groups(&snapshot, draw);
@@ -114,6 +119,7 @@ fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal
     Ok(Held {
         reservation,
         provider: Arc::clone(draw.provider),
+        snapshot: Arc::clone(&snapshot),
         model: asked.model.to_owned(),
         session: asked.session,
         body_bytes: asked.body_bytes,
@@ -145,19 +151,20 @@ impl Held {
     /// ranges are cut behind the event that did; returned are the bucket and what ends the stream.
     pub(super) fn end_if_overrun(
         &mut self,
+        core: &Core,
         ending: &mut Ending,
         block: &[u8],
         ranges: &mut Vec<Range<usize>>,
     ) -> Option<(String, Vec<u8>)> {
         for nth in 0..ranges.len() {
             let range = ranges[nth].clone();
-            let over = |bytes, events| self.overrun(Passed { events, bytes }).is_some();
+            let over = |bytes, events| self.overrun(core, Passed { events, bytes }).is_some();
             let Some(end) = ending.pass(&block[range.clone()], over) else { continue };
             ranges.truncate(nth + 1);
             ranges[nth].end = range.start + end;
             let (bytes, events) = ending.passed();
             let passed = Passed { events, bytes };
-            let bucket = self.overrun(passed)?.to_owned();
+            let bucket = self.overrun(core, passed)?.to_owned();
             let tokens = (self.input_tokens.unwrap_or(0), output_seen(true, passed));
             let terminal = ending.terminal(&bucket, tokens);
             self.ended_by = Some(bucket.clone());
@@ -167,9 +174,9 @@ impl Held {
     }
 
     /// The bucket that a stream has overrun by what has passed of it.
-    fn overrun(&self, passed: Passed) -> Option<&str> {
+    fn overrun(&self, core: &Core, passed: Passed) -> Option<&str> {
         let usage = at_least(&Usage::default(), self.input_tokens?, output_seen(true, passed));
-        self.reservation.overrun(cost(&self.provider, &self.model, &usage))
+        self.reservation.overrun(self.cost(core, None, &usage))
     }
 
     /// Nothing was executed: everything is given back.
@@ -196,10 +203,14 @@ impl Held {
         let whole = reading.complete && reading.usage.output_tokens.is_some();
         if whole {
             core.till.borrow_mut().seen.note(&self.asked(), &reading.usage);
-            return (cost(&self.provider, &self.model, &billed(reading)), false);
+            return (self.cost(core, reading.model.as_deref(), &billed(reading)), false);
         }
         let usage = at_least(&reading.usage, input_tokens, output_seen(reading.stream, passed));
-        (cost(&self.provider, &self.model, &usage), true)
+        (self.cost(core, reading.model.as_deref(), &usage), true)
+    }
+
+    fn cost(&self, core: &Core, answered: Option<&str>, usage: &Usage) -> Cost {
+        cost(core, &self.snapshot, &self.provider, names(&self.model, answered), usage)
     }
 
     fn asked(&self) -> Asked<'_> {
@@ -230,14 +241,39 @@ fn costs_tokens(endpoint: Endpoint) -> bool {
     !matches!(endpoint, Endpoint::CountTokens | Endpoint::Retrieve | Endpoint::Models | Endpoint::Socket)
 }
 
-fn cost(provider: &Provider, model: &str, usage: &Usage) -> Cost {
+fn cost(core: &Core, snapshot: &Snapshot, provider: &Provider, names: Names<'_>, usage: &Usage) -> Cost {
     let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
-    Cost { dollars: price(provider, model, usage), tokens: signed(tokens), requests: 1 }
+    let dollars = core.prices.borrow_mut().price(&snapshot.prices, provider, names, usage);
+    Cost { dollars, tokens: signed(tokens), requests: 1 }
 }
 
-/// In nanodollars; none where there is no price. No prices are known yet.
-fn price(_: &Provider, _: &str, _: &Usage) -> Option<i64> {
-    None
+fn names<'a>(asked: &'a str, answered: Option<&'a str>) -> Names<'a> {
+    Names { answered, asked: Some(asked) }
+}
+
+/// One core's price cards, of the book that was asked last: another one comes with another snapshot only.
+#[derive(Default)]
+pub(super) struct Prices {
+    book: Arc<Book>,
+    cards: Cards,
+}
+
+impl Prices {
+    /// In nanodollars; none where there is no price.
+    fn price(
+        &mut self,
+        book: &Arc<Book>,
+        provider: &Provider,
+        names: Names<'_>,
+        usage: &Usage,
+    ) -> Option<i64> {
+        if !Arc::ptr_eq(&self.book, book) {
+            *self = Prices { book: Arc::clone(book), cards: Cards::of(Arc::clone(book)) };
+        }
+        let listing: &Listing = &provider.listing;
+        let counts = Counts::of(usage);
+        self.cards.cost(&provider.id, listing, names, &Terms::default(), clock::wall(), &counts).ok()
+    }
 }
 
 /// Usage as billed: where a response was made in several runs, their sum and not its top level.

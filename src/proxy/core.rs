@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::budget::Prices;
 use super::conn;
 use super::credentials::Credentials;
 use super::io::{Driver, Listener, Socket, run, sleep, spawn};
@@ -104,6 +105,7 @@ pub struct Core {
     pub(super) panic_path: Option<String>,
     pub(super) till: RefCell<Till>,
     pub(super) drain_timeout: Duration,
+    pub(super) prices: RefCell<Prices>,
     boot: u32,
     count: Cell<u64>,
     all: Stats,
@@ -201,6 +203,7 @@ impl Core {
             panic_path: setup.panic_path,
             till: RefCell::new(Till::over(setup.budgets)),
             drain_timeout: setup.drain_timeout,
+            prices: RefCell::default(),
             boot: setup.boot,
             count: Cell::new(0),
             all: setup.stats,

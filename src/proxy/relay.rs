@@ -384,7 +384,7 @@ impl Relay<'_, '_> {
         let mut ranges = Vec::new();
         let scan = down.framing.scan(rest, &mut ranges).map_err(truncated)?;
         (down.done, down.left_over) = (scan.done, scan.used < rest.len());
-        let terminal = self.sending.account.end_if_overrun(rest, &mut ranges);
+        let terminal = self.sending.account.end_if_overrun(self.core, rest, &mut ranges);
         let mut out = head;
         down.shape(rest, scan.used, &ranges, &mut out);
         down.end(terminal.as_deref(), &mut out);
@@ -420,7 +420,7 @@ impl Relay<'_, '_> {
             self.send_now(&block[..scan.used], down)?
         } else {
             let mut out = Vec::with_capacity(n + 64);
-            terminal = self.sending.account.end_if_overrun(block, &mut scratch.ranges);
+            terminal = self.sending.account.end_if_overrun(self.core, block, &mut scratch.ranges);
             down.shape(block, scan.used, &scratch.ranges, &mut out);
             down.end(terminal.as_deref(), &mut out);
             // Reshaped bytes have no place in the block: the block counts as delivered when all of them are.

@@ -362,3 +362,29 @@ fn a_stream_that_overruns_is_ended_in_its_own_words() {
         assert!(checked.perfect(), "{knobs}: {checked:?}");
     }
 }
+
+#[test]
+fn dollars_are_counted_by_the_price_list() {
+    let gate = Gate::with(Knobs::default(), Limits::default(), |options| {
+        let mut snapshot =
+            under(&options.snapshot, &json!({ "each:<user>": {"capacity": "$0.01", "rate": "$0.01/day"} }));
+        let priced = |provider: &Arc<Provider>| {
+            let basis = weir::llm::price::CostBasis::Anthropic;
+            let listing = weir::llm::price::Listing { basis: Some(basis), ..Default::default() };
+            Arc::new(Provider { listing, ..(**provider).clone() })
+        };
+        snapshot.providers = snapshot.providers.iter().map(priced).collect();
+        weir::server::Options { snapshot: Arc::new(snapshot), ..options }
+    });
+    // Claude Sonnet 4.5: three dollars a million in, fifteen out.
+    gate.provider.can("/v1/messages", used(1_000, 500));
+    let reply = gate.client().send(&Request::messages(ASK)).expect("a reply");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let note = record(&gate, &reply)["quotas"][0].clone();
+    assert_eq!((&note["unit"], &note["charged"]), (&json!("dollars"), &json!(10_500_000)));
+    let refused = gate.client().send(&Request::messages(ASK)).expect("a reply");
+    assert_eq!(refused.status, 429, "ten and a half cents of a cent's ten: {}", refused.text());
+    let other = ASK.replace("claude-sonnet-4-5", "no-such-model");
+    let unpriced = gate.client().send(&Request::messages(other)).expect("a reply");
+    assert!(unpriced.status == 429 && unpriced.text().contains("no known price"), "{}", unpriced.text());
+}
