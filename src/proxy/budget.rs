@@ -31,6 +31,7 @@ use crate::llm::usage::Usage;
 use crate::policy::decide::Hop;
 use crate::policy::grant::groups_of;
 use crate::policy::identity::Principal;
+use crate::policy::quota::lease::Want;
 use crate::policy::quota::predict::Asked;
 use crate::policy::quota::{self, Cost, Drawn, Fill, Pass, Refusal, Reservation};
 use crate::policy::snapshot::{Provider, Snapshot};
@@ -81,10 +82,30 @@ pub(super) async fn reserve(core: &Core, draw: &Draw<'_>) -> Result<Held, Fault>
         Err(Refusal::Lease(wants)) => wants,
         done => return done.map_err(fault),
     };
+    let asked = match ask(core, wants) {
+        Some(answer) => answer.await.unwrap_or(false),
+        None => false,
+    };
+    try_reserve(core, draw, if asked { Pass::Asked } else { Pass::StoreGone }).map_err(fault)
+}
+
+/// The same for a message between others on a socket, which cannot wait: where a lease does not hold it, one exchange may
+/// run on credit while the store is asked.
+pub(super) fn reserve_now(core: &Core, draw: &Draw<'_>) -> Result<Held, Fault> {
+    let wants = match try_reserve(core, draw, Pass::First) {
+        Err(Refusal::Lease(wants)) => wants,
+        done => return done.map_err(fault),
+    };
+    let held = try_reserve(core, draw, Pass::OnCredit).map_err(fault);
+    ask(core, wants);
+    held
+}
+
+/// Ask the store for leases; the answer is whether it was reached. A full line is a store that was not.
+fn ask(core: &Core, wants: Vec<Want>) -> Option<oneshot::Receiver<bool>> {
     let (reply, answer) = oneshot::channel();
     let wants = wants.into_iter().map(|want| (want.bucket, want.template, want.amount)).collect();
-    let asked = core.asks.try_send(Ask::Lease(wants, reply)).is_ok() && answer.await.unwrap_or(false);
-    try_reserve(core, draw, if asked { Pass::Asked } else { Pass::StoreGone }).map_err(fault)
+    core.asks.try_send(Ask::Lease(wants, reply)).is_ok().then_some(answer)
 }
 
 fn fault(why: Refusal) -> Fault {
@@ -101,7 +122,7 @@ fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal
     let billed = costs_tokens(draw.endpoint);
     let (likely, most) = match billed {
         true => {
-            let mut cost =
+            let cost =
                 |usage: &Usage| cost(core, &snapshot, draw.provider, names(asked.model, None), usage);
             (cost(&till.seen.likely(&asked)), cost(&till.seen.most(&asked)))
         }

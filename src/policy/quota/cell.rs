@@ -93,6 +93,11 @@ impl Cell {
         self.is_good(now) && self.take(amount, false)
     }
 
+    /// Take `amount` though no lease holds it: once, until the store has taken that debt on, and not where it was empty.
+    pub(super) fn reserve_on_credit(&self, amount: i64) -> bool {
+        self.free() >= 0 && self.in_store().is_none_or(|held| held > 0) && self.force(amount)
+    }
+
     /// The store has granted so much more, and holds so much still.
     pub(super) fn lease(&self, granted: i64, in_store: i64, until: Wall) {
         self.balance.fetch_add(granted, Ordering::AcqRel);

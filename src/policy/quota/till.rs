@@ -63,6 +63,8 @@ pub enum Pass {
     Asked,
     /// The store could not be asked.
     StoreGone,
+    /// There is no time to ask: where nothing is owed, one may pass on credit.
+    OnCredit,
 }
 
 /// Why there is no reservation.
@@ -210,6 +212,7 @@ impl Taking<'_> {
                 taken
             }
             Pass::Asked => cell.is_good(self.now) && cell.reserve(bucket, amount, self.now),
+            Pass::OnCredit => cell.reserve_from_lease(amount, self.now) || cell.reserve_on_credit(amount),
             Pass::StoreGone => {
                 cell.reserve_from_lease(amount, self.now) || (bucket.fail_open && cell.force(amount))
             }

@@ -69,6 +69,7 @@ impl Account {
             owner: self.owner.clone(),
             key: self.key,
             held: None,
+            ending: None,
             waited: std::time::Duration::ZERO,
             opened: false,
             head_sent: true,

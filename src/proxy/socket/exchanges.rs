@@ -145,7 +145,7 @@ impl Exchanges {
             hop,
             body_bytes: bytes as u64,
         };
-        let held = budget::reserve(core, &draw)?;
+        let held = budget::reserve_now(core, &draw)?;
         account.hold(held);
         Ok(())
     }
