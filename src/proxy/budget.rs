@@ -122,8 +122,7 @@ fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal
     let billed = costs_tokens(draw.endpoint);
     let (likely, most) = match billed {
         true => {
-            let cost =
-                |usage: &Usage| cost(core, &snapshot, draw.provider, names(asked.model, None), usage);
+            let cost = |usage: &Usage| cost(core, &snapshot, draw.provider, names(asked.model, None), usage);
             (cost(&till.seen.likely(&asked)), cost(&till.seen.most(&asked)))
         }
         false => (FREE, FREE),
