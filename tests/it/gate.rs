@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadtest::{Client, Knobs, Provider};
+use weir::config::compile;
 use weir::llm::dialect::paths::Flag;
 use weir::policy::glob::Glob;
 use weir::policy::snapshot::{self, Credential, Limits, Origin, Snapshot};
@@ -29,14 +30,38 @@ impl Gate {
 
     /// Before providers that are made for the synthetic one's address.
     pub(crate) fn before(providers: impl FnOnce(Origin) -> Vec<snapshot::Provider>) -> Gate {
+        Gate::under(Snapshot { loopback_is_user: true, ..Snapshot::default() }, providers)
+    }
+
+    /// As [`Gate::before`], of an organisation: everybody is somebody by a grant, nobody by being here.
+    pub(crate) fn of_organisation(providers: impl FnOnce(Origin) -> Vec<snapshot::Provider>) -> Gate {
+        let text = r#"{
+            "providers": {"any": {"baseurl": "http://127.0.0.1:1", "models": ["**"], "auth_mode": "none"}},
+            "grants": [{"src": ["*"], "app": {"weir": [{"role": "user"}, {"models": "**"}]}}]
+        }"#;
+        let no_files = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        let loaded = compile::load(text, &|_| None, &no_files, &compile::Options::default());
+        Gate::under(loaded.expect("a good file").snapshot, providers)
+    }
+
+    fn under(snapshot: Snapshot, providers: impl FnOnce(Origin) -> Vec<snapshot::Provider>) -> Gate {
         let provider = Provider::start(Knobs { keep: true, ..Knobs::default() });
         let origin = Origin { tls: false, host: provider.addr.ip().to_string(), port: provider.addr.port() };
-        let snapshot = Snapshot {
-            providers: providers(origin).into_iter().map(Arc::new).collect(),
-            loopback_is_user: true,
-            ..Snapshot::default()
-        };
-        Gate::at(provider, snapshot, |options| options)
+        let providers = providers(origin).into_iter().map(Arc::new).collect();
+        Gate::at(provider, Snapshot { providers, ..snapshot }, |options| options)
+    }
+
+    /// What the provider has served, once that is so much: it notes an exchange when it has ended, which its client may
+    /// see a moment earlier.
+    pub(crate) fn served(&self, count: usize) -> Vec<loadtest::Served> {
+        for _ in 0..500 {
+            let served = self.provider.truth();
+            if served.len() >= count {
+                return served;
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        self.provider.truth()
     }
 
     pub(crate) fn with(knobs: Knobs, limits: Limits, change: impl FnOnce(Options) -> Options) -> Gate {

@@ -55,7 +55,7 @@ fn gate() -> Gate {
         Flag::AnthropicMessages,
         Flag::GeminiGenerateContent,
     ];
-    let gate = Gate::before(|origin| vec![provider("all", &origin, &flags)]);
+    let gate = Gate::of_organisation(|origin| vec![provider("all", &origin, &flags)]);
     gate.provider.can("*", Canned::new(200).header(JSON.0, JSON.1).body("{}"));
     gate
 }
@@ -100,11 +100,26 @@ fn who_may_reach_which_object_by_which_endpoint() {
                     .header(JSON.0, JSON.1);
                 let reply = client.send(&request).unwrap();
                 assert_eq!(reply.status, expected, "{round}: {method} {path} {body} {id}: {}", reply.text());
-                let called = gate.provider.truth().len() - before;
-                assert_eq!(called, usize::from(expected == 200), "{round}: {method} {path} {id}");
+                let called = usize::from(expected == 200);
+                assert_eq!(
+                    gate.served(before + called).len() - before,
+                    called,
+                    "{round}: {method} {path} {id}"
+                );
             }
         }
         gate.restart();
+    }
+}
+
+#[test]
+fn on_a_laptop_what_nobody_bound_is_the_local_users_own() {
+    let gate = Gate::before(|origin| vec![provider("all", &origin, &[Flag::OpenaiResponses])]);
+    gate.provider.can("*", Canned::new(200).header(JSON.0, JSON.1).body("{}"));
+    foreign(&gate, "resp_theirs");
+    for (id, expected) in [("resp_older_than_weir", 200), ("resp_theirs", 404)] {
+        let reply = gate.client().send(&Request::get(&format!("/v1/responses/{id}"))).unwrap();
+        assert_eq!(reply.status, expected, "{id}: {}", reply.text());
     }
 }
 
@@ -143,7 +158,7 @@ fn an_id_in_a_stream_is_bound_before_it_arrives_and_store_false_binds_nothing() 
 
 #[test]
 fn every_model_of_a_batch_must_be_granted_and_its_output_is_bound() {
-    let gate = Gate::before(|origin| {
+    let gate = Gate::of_organisation(|origin| {
         let models = vec![weir::policy::glob::Glob::new("cheap").expect("a pattern")];
         let flags = [Flag::Batches, Flag::OpenaiChat, Flag::AnthropicMessages];
         vec![Provider { models, ..provider("all", &origin, &flags) }]

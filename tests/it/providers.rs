@@ -77,7 +77,7 @@ fn paths_and_queries_arrive_as_the_vendor_has_them() {
     gate.provider.can("*", Canned::new(200).header("content-type", "application/json").body("{}"));
     let mut client = gate.client();
     let auto = "/v1/projects/_aperture_auto_vertex_project_id_/locations/_aperture_auto_vertex_region_/publishers/google/models";
-    for (path, expected) in [
+    for (nth, (path, expected)) in [
         (format!("/bedrock{arn}/converse"), format!("{arn}/converse")),
         (format!("{arn}/invoke"), format!("{arn}/invoke")),
         ("/chat/completions".into(), "/base/v1/chat/completions".into()),
@@ -89,11 +89,14 @@ fn paths_and_queries_arrive_as_the_vendor_has_them() {
             "/v1beta1/publishers/google/models/flash:generateContent?KEY=theirs".into(),
             "/v1beta1/projects/p-1/locations/us-central1/publishers/google/models/gemini-2.5-flash:generateContent".into(),
         ),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         assert!(endpoint("POST", path.split('?').next().unwrap()).is_some());
         let reply = client.send(&Request::new("POST", &path, r#"{"model":"m"}"#)).unwrap();
         assert_eq!(reply.status, 200, "{path}: {}", reply.text());
-        let served = gate.provider.truth().pop().unwrap();
+        let served = gate.served(nth + 1).pop().unwrap();
         assert_eq!(served.target, expected, "{path}");
     }
 }
