@@ -79,9 +79,14 @@ fn walk(dialect: Dialect, value: Raw<'_>, depth: u32, ids: &mut Vec<String>) {
         let Some(key) = unescape(key.written()) else { continue };
         // Anthropic's tool calls carry their arguments as an object under this name.
         let opaque = OPAQUE.contains(&&*key) || (key == "input" && dialect == Dialect::Messages);
+        // There it says whether to join the socket's own conversation, and names none.
+        let opaque = opaque || (key == "conversation" && dialect == Dialect::Realtime);
+        if opaque {
+            continue;
+        }
         if NAMING.contains(&&*key) {
             take(inner, ids);
-        } else if !opaque {
+        } else {
             walk(dialect, inner, depth + 1, ids);
         }
     }
@@ -123,6 +128,7 @@ mod tests {
             "input":[{"role":"user","content":[{"type":"input_file","file_id":"file_1"}]}]}"#;
         assert_eq!(ids(Dialect::Responses, responses), "conv_1 file_1 resp_1 vs_1 vs_2");
         assert_eq!(ids(Dialect::Responses, r#"{"conversation":"conv_2"}"#), "conv_2");
+        assert_eq!(ids(Dialect::Realtime, r#"{"response":{"conversation":"none"}}"#), "");
         let messages = r#"{"messages":[{"content":[{"type":"document","source":{"type":"file","file_id":"file_2"}},
             {"type":"container_upload","file_id":"file_3"}]}]}"#;
         assert_eq!(ids(Dialect::Messages, messages), "file_2 file_3");

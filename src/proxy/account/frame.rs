@@ -9,10 +9,12 @@ use crate::llm::ask::Ask;
 use crate::llm::dialect::Endpoint;
 use crate::llm::meter::Reading;
 use crate::llm::socket::{Asked, Begun};
+use crate::policy::identity::Principal;
 use crate::proxy::core::Core;
 use crate::proxy::fault::Fault;
-use crate::proxy::heads;
-use crate::record::record::{Attempt, BodyKind, Outcome, Record};
+use crate::proxy::{heads, objects};
+use crate::record::record::{Attempt, BodyKind, MadeObjects, Outcome, Record};
+use crate::wire::crossing::Bound;
 use crate::wire::h1::Response;
 use crate::wire::head::Fields;
 
@@ -76,6 +78,13 @@ impl Account {
             ends_by_close: false,
             request_complete: true,
         }
+    }
+
+    /// Its answer stays at the provider under this id.
+    pub(in crate::proxy) fn made(&mut self, id: String, principal: &Principal) -> Bound {
+        let owner = objects::owner(principal);
+        self.record.made = MadeObjects { owner: owner.clone(), ids: vec![id.clone()] };
+        Bound { id, owner, provider: self.record.provider.clone() }
     }
 
     /// What its first message asks for. `fields` are the upgrade's; what the message itself claims of them comes first,

@@ -116,6 +116,9 @@ impl Exchanges {
             return Err(Fault::new(Kind::Draining));
         }
         let hop = self.granted(core, principal, asked.ask.model.as_deref(), &asked.ask.other_models)?;
+        if !core.objects.are_known(principal, &self.provider.id, &asked.ask.objects) {
+            return Err(Fault::because(Kind::NoObject, "an id that is not known here to be the principal's"));
+        }
         self.reserve(core, principal, account, &hop, asked.kind, bytes)?;
         let busy = || Fault::because(Kind::Busy, "too many exchanges under way on one socket");
         let ticket = self.socket.begin(asked).ok_or_else(busy)?;
@@ -205,7 +208,13 @@ impl Exchanges {
         };
         self.account(of, upgrade).heard(core, text, delivered);
         if let (Some(ticket), Some(reading)) = (of, heard.ended) {
-            self.close(core, ticket, |account| account.read(*reading, heard.status));
+            let made = reading.response_id.clone();
+            self.close(core, ticket, |account| {
+                account.read(*reading, heard.status);
+                if let (Some(id), Some(principal)) = (made, principal) {
+                    core.objects.made(core, account.made(id, principal));
+                }
+            });
         }
         if heard.model_told {
             self.granted(core, principal, self.socket.model(), &[])?;
