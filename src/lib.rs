@@ -29,7 +29,7 @@
 //!      │                                         ▼
 //!      └──────────── 4 store reader ◀──────── record ─────────▶ segments, index
 //!
-//!    data ──5 Ask──▶ control      admin pages, DNS: bounded request and response
+//!    data ──5 Ask──▶ control      admin pages, DNS, key sets, whois: bounded request and response
 //! ```
 //!
 //! # Life of an exchange

@@ -14,16 +14,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin;
 use crate::base::clock;
 use crate::base::memory;
 use crate::base::ring::lanes;
 use crate::base::stats::{Count, Stats};
+use crate::config::compile::{Install, Listen};
+use crate::config::file::Address;
+use crate::config::keys;
+use crate::config::reload::{self, Reloader, Source};
+use crate::policy::identity::Trust;
 use crate::policy::quota::lease::QuotaStore;
 use crate::policy::quota::{Balance, Budgets};
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{InForce, Serves, Snapshot};
 use crate::proxy::core::{self, Setup};
 use crate::proxy::io::{self as face, Driver};
 use crate::proxy::tls::client_config;
@@ -57,8 +62,10 @@ pub enum Pin {
 /// What to serve, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Addresses to listen on; port 0 takes a free one.
+    /// Addresses to listen on for this machine's own users; port 0 takes a free one.
     pub listen: Vec<SocketAddr>,
+    /// Listeners beside those, as configured.
+    pub listeners: Vec<Listen>,
     /// Folder of the store.
     pub data: PathBuf,
     /// Serving cores; as many as there are processors (one less from four up) when not given.
@@ -73,6 +80,10 @@ pub struct Options {
     pub quota_store: Option<QuotaStore>,
     /// Configuration.
     pub snapshot: Arc<Snapshot>,
+    /// Where it came from, to be looked at again, and what of it was decided at the start.
+    pub source: Source,
+    /// See `source`.
+    pub install: Option<Install>,
     /// How long running streams may take to finish once draining.
     pub drain_timeout: Duration,
     /// Tests only: a request for this path panics inside the exchange.
@@ -83,6 +94,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            listeners: Vec::new(),
             data: PathBuf::from("weir-data"),
             cores: None,
             pin: Pin::Auto,
@@ -90,6 +102,8 @@ impl Default for Options {
             ca_file: None,
             quota_store: None,
             snapshot: Arc::default(),
+            source: Source::default(),
+            install: None,
             drain_timeout: Duration::from_secs(30),
             panic_path: None,
         }
@@ -112,6 +126,10 @@ impl std::error::Error for StartFault {}
 pub struct Server {
     /// Addresses it listens on, ports filled in.
     pub addresses: Vec<SocketAddr>,
+    /// The same and those of unix sockets, as a client writes them.
+    pub urls: Vec<String>,
+    /// The first that has pages.
+    pub pages: Option<String>,
     /// How its cores wait.
     pub driver: Driver,
     /// Number of serving cores.
@@ -134,8 +152,15 @@ impl Server {
         raise_descriptor_limit();
         let processors = Processors::find();
         let cores = options.cores.unwrap_or_else(|| processors.serving()).max(1);
-        let mut listeners = bind_all(&options.listen, cores)?;
+        let own = options.listen.iter().copied().map(Listen::of_the_peer);
+        let listen: Vec<Listen> = own.chain(options.listeners.iter().cloned()).collect();
+        let mut listeners = bind_all(&listen, cores)?;
         let addresses: Vec<_> = listeners[0].iter().filter_map(|bound| bound.local_addr().ok()).collect();
+        let urls = urls(&listen, &addresses);
+        let has_pages =
+            |(listen, url): &(&Listen, &String)| listen.serves != Serves::Models && url.starts_with("http");
+        let pages = listen.iter().zip(&urls).find(has_pages).map(|(_, url)| url.clone());
+        let (in_force, in_force_at_cores) = watch::channel(in_force(&options, &listen)?);
         let tls = towards_providers(options.ca_file.as_deref())?;
         let driver = Driver::probe(options.force_epoll);
         let budgets =
@@ -157,11 +182,13 @@ impl Server {
             tail: recording.tail,
             driver: driver.name(),
             started_at_us: clock::wall(),
-            snapshot: options.snapshot.clone(),
+            in_force,
             tls: tls.clone(),
+            reloads: Arc::default(),
             drain: drain.clone(),
         };
-        let control = admin::Control::start(questions, facts, options.quota_store.clone())
+        let reloader = Reloader::new(options.source.clone(), options.install.clone(), &options.data, listen);
+        let control = admin::Control::start(questions, facts, options.quota_store.clone(), reloader)
             .map_err(|why| StartFault(format!("the control thread cannot start: {why}")))?;
         let (inboxes, received): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(INBOX_MAX)).unzip();
         let boot = boot_number();
@@ -173,7 +200,7 @@ impl Server {
                 driver,
                 pin: processors.pin(options.pin, index, cores),
                 listeners: std::mem::take(&mut listeners[index]),
-                snapshot: options.snapshot.clone(),
+                in_force: in_force_at_cores.clone(),
                 stats: stats.clone(),
                 budgets: budgets.clone(),
                 ring,
@@ -194,6 +221,8 @@ impl Server {
         memory::release();
         Ok(Server {
             addresses,
+            urls,
+            pages,
             driver,
             cores,
             stats,
@@ -210,7 +239,8 @@ impl Server {
     /// The page that makes its first visitor admin. Good once; whoever sees this text may be that visitor.
     #[must_use]
     pub fn admin_link(&self) -> Option<String> {
-        self.addresses.first().map(|address| format!("http://{address}{}", self.control.first_link()))
+        let url = self.pages.as_ref()?;
+        Some(format!("{url}{}", self.control.first_link()))
     }
 
     /// The flag that makes it drain; for signals.
@@ -250,22 +280,57 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// One socket per address and core, so that each core accepts from its own queue.
-fn bind_all(addresses: &[SocketAddr], cores: usize) -> Result<Vec<Vec<std::net::TcpListener>>, StartFault> {
+/// One socket per address and core, so that each core accepts from its own queue; of a unix socket all share the one.
+fn bind_all(listen: &[Listen], cores: usize) -> Result<Vec<Vec<std::net::TcpListener>>, StartFault> {
     let mut per_core: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-    for wanted in addresses {
-        let address = face::claim(*wanted).map_err(|why| cannot_listen(*wanted, &why))?;
-        for listeners in &mut per_core {
-            listeners.push(face::bind(address, BACKLOG).map_err(|why| cannot_listen(*wanted, &why))?);
+    for Listen { address, .. } in listen {
+        let cannot = |why: io::Error| cannot_listen(address, &why);
+        match address {
+            Address::Tcp(wanted) => {
+                let claimed = face::claim(*wanted).map_err(cannot)?;
+                for listeners in &mut per_core {
+                    listeners.push(face::bind(claimed, BACKLOG).map_err(cannot)?);
+                }
+            }
+            Address::Unix(path) => {
+                let bound = face::bind_unix(path).map_err(cannot)?;
+                for listeners in &mut per_core {
+                    listeners.push(bound.try_clone().map_err(cannot)?);
+                }
+            }
         }
     }
     Ok(per_core)
 }
 
-fn cannot_listen(address: SocketAddr, why: &io::Error) -> StartFault {
+/// What clients write to reach each listener, ports filled in.
+fn urls(listen: &[Listen], addresses: &[SocketAddr]) -> Vec<String> {
+    let mut bound = addresses.iter();
+    let one = |listen: &Listen| match (&listen.address, &listen.tls) {
+        (Address::Unix(_), _) => listen.address.to_string(),
+        (Address::Tcp(wanted), None) => format!("http://{}", bound.next().unwrap_or(wanted)),
+        (Address::Tcp(wanted), Some(_)) => format!("https://{}", bound.next().unwrap_or(wanted)),
+    };
+    listen.iter().map(one).collect()
+}
+
+/// What is in force at the start.
+fn in_force(options: &Options, listen: &[Listen]) -> Result<InForce, StartFault> {
+    let mut snapshot = options.snapshot.clone();
+    Arc::make_mut(&mut snapshot).listeners = listen.iter().map(Listen::rules).collect();
+    let keys = keys::ring(&options.data)
+        .map_err(|why| StartFault(format!("{}: {why}", options.data.join(keys::FILE_NAME).display())))?;
+    let trust = Trust { keys: Arc::new(keys), ..Trust::default() };
+    let files: Vec<_> = listen.iter().map(|listen| listen.tls.clone()).collect();
+    let tls = reload::tls_of(&files).map_err(StartFault)?;
+    Ok(InForce { snapshot, trust, tls })
+}
+
+fn cannot_listen(address: &Address, why: &io::Error) -> StartFault {
     let hint = match why.kind() {
         io::ErrorKind::AddrInUse => "; another program listens there: stop it or choose another --listen",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose another --listen",
+        io::ErrorKind::NotFound => "; the folder of the socket is not there",
         io::ErrorKind::AddrNotAvailable => "; the address is none of this machine's",
         _ => "",
     };

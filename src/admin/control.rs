@@ -15,10 +15,14 @@ use super::api::{Room, page};
 use super::credentials::Maker;
 use super::door::{Door, Link};
 use super::fetch::Fetcher;
+use super::issuers::Issuers;
 use super::leases::Leases;
 use super::objects::Objects;
 use super::pricing::Pricing;
 use super::socket::ControlSocket;
+use super::tailnet::Daemon;
+use super::watch;
+use crate::config::reload::Reloader;
 use crate::policy::quota::lease::QuotaStore;
 use crate::wire::crossing::Ask;
 
@@ -34,27 +38,33 @@ pub struct Control {
 
 impl Control {
     /// Take the control socket and start the thread.
-    pub fn start(asks: mpsc::Receiver<Ask>, facts: Facts, store: Option<QuotaStore>) -> io::Result<Control> {
+    pub fn start(
+        asks: mpsc::Receiver<Ask>,
+        facts: Facts,
+        store: Option<QuotaStore>,
+        reloader: Reloader,
+    ) -> io::Result<Control> {
         let socket = ControlSocket::bind(&facts.data)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("weir-control-io")
             .build()?;
-        let signals = {
+        let (signals, hup) = {
             let _inside = runtime.enter();
-            EndSignals::listen()?
+            (EndSignals::listen()?, signal(SignalKind::hangup())?)
         };
         let mut door = Door::default();
         let first_link = door.make_link()?;
         let leases = {
             let _inside = runtime.enter();
-            let snapshot = facts.snapshot.clone();
+            let snapshot = facts.snapshot();
             Leases::start(store, facts.budgets.clone(), move || snapshot.clone())
         };
         let room = Arc::new(Room::new(facts, door, leases)?);
         let (stop, stopped) = oneshot::channel();
         let run = move || {
+            runtime.spawn(watch::look_now_and_then(reloader, room.clone(), hup));
             runtime.block_on(answer(asks, room, socket, signals, stopped));
             // Looks that are under way read only: nobody waits for them.
             runtime.shutdown_timeout(Duration::from_millis(100));
@@ -85,12 +95,15 @@ async fn answer(
 ) {
     tokio::spawn(signals.drain(room.facts.drain.clone()));
     let objects = Arc::new(Objects::default());
-    let pricing = Pricing::of(room.facts.snapshot.prices.clone());
+    let pricing = Pricing::of(room.facts.snapshot().prices.clone());
     let maker = Arc::new(Maker::new(Fetcher {
         tls: room.facts.tls.clone(),
-        networks: room.facts.snapshot.private_networks.clone(),
+        networks: room.facts.snapshot().private_networks.clone(),
     }));
     let serving = tokio::spawn(socket.serve(room.clone()));
+    let issuers = Issuers::new(room.clone(), room.facts.tls.clone());
+    tokio::spawn(issuers.clone().keep_fresh());
+    let daemon = Arc::new(Daemon::default());
     loop {
         let ask = tokio::select! {
             ask = asks.recv() => ask,
@@ -103,7 +116,7 @@ async fn answer(
                 tokio::spawn(async move { drop(reply.send(resolve(&host, port).await)) });
             }
             Some(Ask::Prices(models, reply)) => {
-                let (pricing, snapshot) = (pricing.clone(), room.facts.snapshot.clone());
+                let (pricing, snapshot) = (pricing.clone(), room.facts.snapshot());
                 tokio::spawn(async move { drop(reply.send(pricing.look_up(snapshot, models).await)) });
             }
             Some(Ask::Bind(made, reply)) => {
@@ -117,6 +130,16 @@ async fn answer(
             Some(Ask::Credential(source, refused, reply)) => {
                 let maker = maker.clone();
                 tokio::spawn(async move { drop(reply.send(maker.obtain(&source, refused.as_ref()).await)) });
+            }
+            Some(Ask::KeySet(url, reply)) => {
+                let issuers = issuers.clone();
+                tokio::spawn(async move {
+                    issuers.missing(&url).await;
+                    let _ = reply.send(());
+                });
+            }
+            Some(Ask::Whois { socket, path, reply }) => {
+                tokio::spawn(daemon.clone().ask(socket, path, reply));
             }
             Some(Ask::Page(request, reply)) => {
                 let room = room.clone();

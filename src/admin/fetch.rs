@@ -79,6 +79,14 @@ impl Fetcher {
             .map_err(|why| format!("{}: {why}", place.authority))
     }
 
+    /// Ask a daemon behind a unix socket; the caller bounds the time.
+    pub(super) async fn ask_unix(socket: &str, host: &str, target: &str) -> Result<Answer, String> {
+        let stream = tokio::net::UnixStream::connect(socket).await.map_err(|why| why.to_string())?;
+        let question = Question { method: "GET", ..Question::default() };
+        let place = Place { tls: false, host, port: 0, target, authority: host };
+        converse(stream, &written(&question, &place), &question).await
+    }
+
     async fn ask_at(&self, question: &Question, place: &Place<'_>) -> Result<Answer, String> {
         let socket = self.connect(place, question.metadata).await?;
         let head = written(question, place);

@@ -12,6 +12,7 @@ pub(super) fn text(facts: &Facts, leases: &Seen) -> String {
     let mut page = Page(String::with_capacity(16 * 1024));
     counts(&mut page, facts);
     own_overhead(&mut page, facts);
+    config(&mut page, facts);
     writer(&mut page, facts);
     shared_quotas(&mut page, leases);
     process(&mut page, facts);
@@ -48,6 +49,24 @@ fn own_overhead(page: &mut Page, facts: &Facts) {
     page.line(&format!("{name}_bucket{{le=\"+Inf\"}}"), all);
     page.line(&format!("{name}_sum"), sum_ns as f64 / 1e9);
     page.line(&format!("{name}_count"), all);
+}
+
+fn config(page: &mut Page, facts: &Facts) {
+    let view = facts.reloads.view();
+    page.one(
+        "weir_config_swaps_total",
+        "counter",
+        "Configurations put in force since the start.",
+        view.swaps,
+    );
+    page.one(
+        "weir_config_refused_total",
+        "counter",
+        "Changes of configuration, keys or certificates that were refused.",
+        view.refusals,
+    );
+    let current = u64::from(view.refused.is_empty());
+    page.one("weir_config_current", "gauge", "1 where what is in force is what is written.", current);
 }
 
 fn writer(page: &mut Page, facts: &Facts) {

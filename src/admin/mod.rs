@@ -17,6 +17,7 @@ mod credentials;
 mod dashboard;
 mod door;
 mod fetch;
+mod issuers;
 mod leases;
 mod metrics;
 mod objects;
@@ -25,6 +26,8 @@ mod question;
 mod reply;
 mod socket;
 mod store;
+mod tailnet;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,10 +35,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use control::Control;
+pub use watch::Reloads;
 
 use crate::base::stats::Stats;
 use crate::policy::quota::Budgets;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{InForce, Snapshot};
 use crate::record::balances::Commands;
 use crate::record::health::WriterHealth;
 use crate::record::writer::TailDoor;
@@ -60,12 +64,21 @@ pub struct Facts {
     pub driver: &'static str,
     /// When this process began to serve, microseconds since the Unix epoch.
     pub started_at_us: u64,
-    /// Configuration in force.
-    pub snapshot: Arc<Snapshot>,
-    /// TLS towards those the control thread asks.
+    /// What is in force; whoever sends here swaps it.
+    pub in_force: tokio::sync::watch::Sender<InForce>,
+    /// What is trusted when something is fetched over TLS.
     pub tls: Arc<rustls::ClientConfig>,
+    /// How later configurations fared.
+    pub reloads: Arc<Reloads>,
     /// Set while draining.
     pub drain: Arc<AtomicBool>,
+}
+
+impl Facts {
+    /// The configuration in force now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.in_force.borrow().snapshot.clone()
+    }
 }
 
 /// Name of the control socket in the data folder.

@@ -52,6 +52,12 @@ impl Fields {
         self.sieve |= bit(name);
     }
 
+    /// Forget the fields whose name is not kept.
+    pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        let block = &self.block;
+        self.lines.retain(|(name, _)| keep(&block[name.start as usize..name.end as usize]));
+    }
+
     /// Forget all fields, keep the allocation.
     pub fn clear(&mut self) {
         self.block.clear();
@@ -186,6 +192,9 @@ mod tests {
         assert_eq!(fields.all("x-a").count(), 2);
         assert_eq!(fields.iter().next(), Some((&b"X-A"[..], &b"1"[..])));
         assert_eq!(fields.get("x-c"), None);
+        let mut fields = fields;
+        fields.retain(|name| !name.eq_ignore_ascii_case(b"x-a"));
+        assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"x-b"[..], &b"2"[..])]);
     }
 
     #[test]

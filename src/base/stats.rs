@@ -47,6 +47,7 @@ counters! {
     UpstreamReused, "upstream_reused_total", "Pooled provider connections used again.";
     UpstreamStale, "upstream_stale_total", "Pooled provider connections found dead.";
     UpstreamRetries, "upstream_retries_total", "Attempts beyond the first.";
+    IdentityLookups, "identity_lookups_total", "Questions about a client's identity that the control thread was asked.";
     InputTokens, "tokens_input_total", "Prompt tokens as reported by providers, cache included.";
     OutputTokens, "tokens_output_total", "Generated tokens as reported by providers.";
     CacheReadTokens, "tokens_cache_read_total", "Prompt tokens read from a provider's cache.";

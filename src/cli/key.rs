@@ -21,8 +21,9 @@ use crate::policy::identity::key::{KeyRow, mint};
   weir key create ci --expires 90d --group bots
   weir key list
   weir key revoke 3f9k2m7q
+  weir key revoke 3f9k2m7q --cut     end what runs under it, too
 
-A key is shown once, when it is made. In grants it is \"key:NAME\".")]
+A running gateway of the same folder sees a change within seconds. A key is shown once, when it is made. In grants it is \"key:NAME\".")]
 pub struct KeyArgs {
     /// What to do.
     #[command(subcommand)]
@@ -55,6 +56,9 @@ pub enum KeyAction {
     Revoke {
         /// Its id, as listed.
         id: String,
+        /// End the streams that run under it, too; without it they go on to their end.
+        #[arg(long)]
+        cut: bool,
     },
 }
 
@@ -69,7 +73,7 @@ pub fn run(args: &KeyArgs) -> ExitCode {
     let done = match &args.action {
         KeyAction::Create { name, expires, group } => create(args, name, *expires, group, now),
         KeyAction::List => list(args, now),
-        KeyAction::Revoke { id } => revoke(&args.data, id, now),
+        KeyAction::Revoke { id, cut } => revoke(&args.data, id, *cut, now),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,9 +94,10 @@ fn create(
     let expires = expires.map(|span| now.saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)));
     let plain = |group: &String| group.strip_prefix("group:").unwrap_or(group).to_owned();
     let minted = mint(name, now, expires, groups.iter().map(plain).collect()).map_err(io::Error::other)?;
-    let mut rows = keys::read(&args.data)?;
-    rows.push(minted.row.clone());
-    keys::write(&args.data, &rows)?;
+    keys::change(&args.data, |rows| {
+        rows.push(minted.row.clone());
+        Ok(())
+    })?;
     match args.json {
         true => out::line(
             json!({"id": minted.row.id, "name": minted.row.name, "key": minted.key, "expires": expires.map(day)}),
@@ -124,13 +129,16 @@ fn list(args: &KeyArgs, now: Wall) -> io::Result<()> {
     Ok(())
 }
 
-fn revoke(data: &Path, id: &str, now: Wall) -> io::Result<()> {
-    let mut rows = keys::read(data)?;
-    let Some(row) = rows.iter_mut().find(|row| row.id == id) else {
-        return Err(io::Error::other(format!("no key {id:?}; `weir key list` shows them")));
-    };
-    row.revoked.get_or_insert(now);
-    keys::write(data, &rows)
+fn revoke(data: &Path, id: &str, cut: bool, now: Wall) -> io::Result<()> {
+    keys::change(data, |rows| {
+        let Some(row) = rows.iter_mut().find(|row| row.id == id) else {
+            return Err(io::Error::other(format!("no key {id:?}; `weir key list` shows them")));
+        };
+        row.revoked.get_or_insert(now);
+        // A key that was taken back gently may be cut later, and not the other way round.
+        row.cut |= cut;
+        Ok(())
+    })
 }
 
 fn state(row: &KeyRow, now: Wall) -> &'static str {
@@ -159,9 +167,13 @@ mod tests {
         let rows = keys::read(dir.path()).expect("rows");
         assert_eq!((rows[0].groups.as_slice(), state(&rows[0], 0)), (&["bots".to_owned()][..], "good"));
         assert_eq!(state(&rows[0], 11_000_000), "expired");
-        revoke(dir.path(), &rows[0].id, 2_000_000).expect("revoked");
+        revoke(dir.path(), &rows[0].id, false, 2_000_000).expect("revoked");
+        assert!(!keys::read(dir.path()).expect("rows")[0].cut);
+        revoke(dir.path(), &rows[0].id, true, 3_000_000).expect("cut");
+        let row = &keys::read(dir.path()).expect("rows")[0];
+        assert_eq!((row.revoked, row.cut), (Some(2_000_000), true));
         assert_eq!(state(&keys::read(dir.path()).expect("rows")[0], 0), "revoked");
-        assert!(revoke(dir.path(), "nothere", 0).is_err());
+        assert!(revoke(dir.path(), "nothere", false, 0).is_err());
         assert!(create(&args, "a b", None, &[], 0).is_err());
     }
 }

@@ -12,9 +12,8 @@ use super::Failure;
 use crate::base::clock;
 use crate::base::settings::Problem;
 use crate::config::compile::{self, Loaded};
-use crate::config::embedded::embedded;
-use crate::config::file::{self, Address, Cores};
-use crate::config::secret::read_inside;
+use crate::config::file::{self, Cores};
+use crate::config::reload::Source;
 use crate::server::{Options, Pin, Server};
 
 /// Run the gateway
@@ -53,11 +52,12 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let loaded = self.load()?;
+        let source = self.source();
+        let loaded = source.load().map_err(|problems| listed(self.config.as_deref(), &problems))?;
         for problem in &loaded.warnings {
             eprintln!("weir: {problem}");
         }
-        let server = Server::start(self.options(loaded)?)?;
+        let server = Server::start(self.options(source, loaded))?;
         announce(&server);
         let drain = server.drain_flag();
         // A signal sets the flag (control thread); the rest of the drain is ours.
@@ -69,35 +69,18 @@ impl Serve {
         Ok(())
     }
 
-    fn load(&self) -> Result<Loaded, Failure> {
+    fn source(&self) -> Source {
         let options = compile::Options {
             no_secrets: false,
             allow_unenforced: self.allow_unenforced,
             secrets_dir: self.secrets_dir.clone(),
             listen: self.listen.clone(),
         };
-        let env = |name: &str| std::env::var(name).ok();
-        let Some(path) = &self.config else { return Ok(embedded(&env, &options)) };
-        let text = std::fs::read_to_string(path).map_err(|why| format!("{}: {why}", path.display()))?;
-        // Only reached where a folder for secrets is named; links in it may not lead out of it.
-        let dir = self.secrets_dir.as_deref().unwrap_or(Path::new("/nonexistent"));
-        let files = |name: &str| read_inside(dir, name);
-        compile::load(&text, &env, &files, &options).map_err(|problems| listed(path, &problems).into())
+        Source { file: self.config.clone(), options }
     }
 
-    fn options(self, loaded: Loaded) -> Result<Options, Failure> {
+    fn options(self, source: Source, loaded: Loaded) -> Options {
         let install = loaded.install;
-        let listen: Result<Vec<_>, String> = install
-            .listen
-            .iter()
-            .map(|listen| match &listen.address {
-                Address::Tcp(address) if listen.tls.is_none() => Ok(*address),
-                Address::Tcp(address) => Err(format!("{address}: TLS on listeners is not built yet")),
-                Address::Unix(path) => {
-                    Err(format!("{}: unix-socket listeners are not built yet", path.display()))
-                }
-            })
-            .collect();
         let configured = match install.cores {
             Cores::Auto => None,
             Cores::Count(count) => Some(count),
@@ -107,37 +90,39 @@ impl Serve {
             file::Pin::On => Pin::On,
             file::Pin::Off => Pin::Off,
         };
-        Ok(Options {
-            listen: listen?,
+        Options {
+            listen: Vec::new(),
+            listeners: [install.listen.clone(), install.admin_listen.clone()].concat(),
             data: self.data,
             cores: self.cores.or(configured),
             pin: self.pin.unwrap_or(pin),
             force_epoll: self.epoll,
-            ca_file: install.ca_file,
-            quota_store: install.quota_store,
+            ca_file: install.ca_file.clone(),
+            quota_store: install.quota_store.clone(),
             snapshot: Arc::new(loaded.snapshot),
             drain_timeout: install.drain_timeout,
             panic_path: None,
-        })
+            source,
+            install: Some(install),
+        }
     }
 }
 
-fn listed(path: &Path, problems: &[Problem]) -> String {
+fn listed(path: Option<&Path>, problems: &[Problem]) -> String {
+    let path = path.unwrap_or(Path::new("the embedded default"));
     let lines: Vec<_> = problems.iter().map(|problem| format!("  {problem}")).collect();
     format!("{} is not in force:\n{}", path.display(), lines.join("\n"))
 }
 
 fn announce(server: &Server) {
-    for address in &server.addresses {
-        eprintln!("weir listens on http://{address}  ({} cores, {})", server.cores, server.driver.name());
+    for url in &server.urls {
+        eprintln!("weir listens on {url}  ({} cores, {})", server.cores, server.driver.name());
     }
-    if let Some(address) = server.addresses.first() {
-        eprintln!("dashboard  http://{address}/ui");
-        if let Some(link) = server.admin_link() {
-            eprintln!("as admin   {link}  (good once, for whoever opens it first)");
-        }
-        eprintln!(
-            "Claude Code: ANTHROPIC_BASE_URL=http://{address} ANTHROPIC_AUTH_TOKEN=-   (others: weir setup)"
-        );
+    if let (Some(pages), Some(link)) = (&server.pages, server.admin_link()) {
+        eprintln!("dashboard  {pages}/ui");
+        eprintln!("as admin   {link}  (good once, for whoever opens it first)");
+    }
+    if let Some(url) = server.urls.iter().find(|url| url.starts_with("http")) {
+        eprintln!("Claude Code: ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN=-   (others: weir setup)");
     }
 }

@@ -19,14 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::{
-    Address, Cores, File, LimitSettings, Listener, Pin, ServerSettings, TlsSettings, WriterPlace,
+    Address, Cores, File, LimitSettings, Listener as Written, Pin, ServerSettings, TlsSettings, WriterPlace,
 };
 use super::force;
 use super::secret::Secrets;
 use crate::base::settings::{At, Place, Problem, Severity};
 use crate::policy::identity::settings::{Network, SourceKind};
 use crate::policy::quota::lease::QuotaStore;
-use crate::policy::snapshot::{Limits, Snapshot};
+use crate::policy::snapshot::{Limits, Listener, Serves, Snapshot};
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +84,27 @@ pub struct Listen {
     pub identity: Vec<SourceKind>,
     /// Balancers whose PROXY headers are believed.
     pub proxy_protocol: Vec<Network>,
+    /// What can be asked for here.
+    pub serves: Serves,
+}
+
+impl Listen {
+    /// For this machine's own users.
+    #[must_use]
+    pub fn of_the_peer(address: SocketAddr) -> Self {
+        let Listener { identity, proxy_protocol, serves } = Listener::of_the_peer();
+        Self { address: Address::Tcp(address), tls: None, identity, proxy_protocol, serves }
+    }
+
+    /// What the data plane needs to know of it.
+    #[must_use]
+    pub fn rules(&self) -> Listener {
+        Listener {
+            identity: self.identity.clone(),
+            proxy_protocol: self.proxy_protocol.clone(),
+            serves: self.serves,
+        }
+    }
 }
 
 /// Certificate files.
@@ -213,9 +234,16 @@ impl<'a> Compiling<'a> {
                 ..Install::default()
             };
         };
+        let (models, pages) = match server.admin_listen.is_empty() {
+            true => (Serves::Everything, Serves::Pages),
+            false => (Serves::Models, Serves::Pages),
+        };
+        let serving = |listen: Vec<Listen>, serves| -> Vec<Listen> {
+            listen.into_iter().map(|listen| Listen { serves, ..listen }).collect()
+        };
         Install {
-            listen: self.listeners(&server.listen, &self.options.listen),
-            admin_listen: self.listeners_as_written(&server.admin_listen),
+            listen: serving(self.listeners(&server.listen, &self.options.listen), models),
+            admin_listen: serving(self.listeners_as_written(&server.admin_listen), pages),
             cores: server.cores,
             pin: server.pin,
             writer: server.writer,
@@ -226,8 +254,8 @@ impl<'a> Compiling<'a> {
     }
 
     /// The command line wins over the file, the file over the default.
-    fn listeners(&mut self, written: &[Listener], instead: &[SocketAddr]) -> Vec<Listen> {
-        let plain = |address| Listener::plain(At { value: Address::Tcp(address), place: Place::default() });
+    fn listeners(&mut self, written: &[Written], instead: &[SocketAddr]) -> Vec<Listen> {
+        let plain = |address| Written::plain(At { value: Address::Tcp(address), place: Place::default() });
         if !instead.is_empty() {
             let instead: Vec<_> = instead.iter().map(|address| plain(*address)).collect();
             return self.listeners_as_written(&instead);
@@ -239,22 +267,15 @@ impl<'a> Compiling<'a> {
         self.listeners_as_written(written)
     }
 
-    /// Listeners that ask for TLS are left out until weir speaks it: better closed than in the clear.
-    fn listeners_as_written(&mut self, written: &[Listener]) -> Vec<Listen> {
-        let mut listeners = Vec::with_capacity(written.len());
-        for Listener(listener) in written {
-            let identity = self.sources_of(listener);
-            self.problems.extend(force::listener(listener));
-            if listener.tls.is_none() || force::TLS {
-                listeners.push(Listen {
-                    address: listener.address.value.clone(),
-                    tls: listener.tls.as_ref().map(tls_files),
-                    identity,
-                    proxy_protocol: listener.proxy_protocol.clone(),
-                });
-            }
-        }
-        listeners
+    fn listeners_as_written(&mut self, written: &[Written]) -> Vec<Listen> {
+        let one = |Written(listener): &Written| Listen {
+            identity: self.sources_of(listener),
+            address: listener.address.value.clone(),
+            tls: listener.tls.as_ref().map(tls_files),
+            proxy_protocol: listener.proxy_protocol.clone(),
+            serves: Serves::Everything,
+        };
+        written.iter().map(one).collect()
     }
 
     fn host_names(&mut self, install: &Install) -> Vec<String> {

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use super::compile::{
     DEFAULT_LISTEN, Install, Listen, Loaded, Options, by_environment, in_field, parse_proxy,
 };
-use super::file::Address;
 use super::provider::BaseUrl;
 use crate::base::settings::{Place, Problem};
 use crate::llm::price::{CostBasis, Listing};
 use crate::llm::provider::{self as vendor, Vendor};
 use crate::policy::glob::Glob;
-use crate::policy::identity::settings::SourceKind;
 use crate::policy::snapshot::{Origin, Provider, Snapshot};
 use crate::wire::credential::Source;
 
@@ -50,13 +48,8 @@ pub fn embedded(env: &dyn Fn(&str) -> Option<String>, options: &Options) -> Load
         loopback_is_user: true,
         ..Snapshot::default()
     };
-    let listener = |address| Listen {
-        address: Address::Tcp(address),
-        tls: None,
-        identity: vec![SourceKind::Peer],
-        proxy_protocol: Vec::new(),
-    };
-    let install = Install { listen: listen.into_iter().map(listener).collect(), ..Install::default() };
+    let listen = listen.into_iter().map(Listen::of_the_peer).collect();
+    let install = Install { listen, ..Install::default() };
     Loaded { snapshot, install, warnings }
 }
 
@@ -190,6 +183,7 @@ fn is_ours(origin: &Origin, listen: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::identity::settings::SourceKind;
 
     fn loaded(variables: &[(&str, &str)]) -> Loaded {
         let env =

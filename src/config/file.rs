@@ -291,6 +291,15 @@ impl Address {
     }
 }
 
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl Setting for Address {
     fn read(tree: &Tree, reader: &mut Reader<'_>) -> Option<Self> {
         let text = String::read(tree, reader)?;

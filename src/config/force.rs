@@ -3,11 +3,10 @@
 //! What would only add is reported; what would refuse or restrict makes the file fail unless that is allowed by
 //! flag, since an unenforced restriction is an open door that looks shut. Lines leave this file as features come.
 
-use super::file::{File, ListenerSettings};
+use super::file::File;
 use super::provider::{AskUsage, OnClientGone, ProviderSettings};
 use super::sections::{Capture, OnFull};
 use crate::base::settings::{At, Place, Problem, Severity};
-use crate::policy::identity::settings::SourceKind;
 
 /// Everything written that this version does not do.
 pub fn not_in_force(file: &File) -> Vec<Problem> {
@@ -120,30 +119,4 @@ impl Found {
     fn later(&mut self, place: &Place, what: &str) {
         self.problems.push(Problem { severity: Severity::NotInForce, ..Problem::error(place, what) });
     }
-}
-
-/// Sources that the data plane asks.
-const ASKED: [SourceKind; 1] = [SourceKind::Peer];
-
-/// Whether listeners speak TLS.
-pub const TLS: bool = false;
-
-/// What to say of a listener.
-pub fn listener(listener: &ListenerSettings) -> Vec<Problem> {
-    let place = &listener.address.place;
-    let mut found = Found { problems: Vec::new() };
-    if listener.tls.is_some() && !TLS {
-        found.unenforced(place, "TLS towards clients is not built yet: the listener is left out");
-    }
-    if !listener.proxy_protocol.is_empty() {
-        found.later(place, "the PROXY protocol is not read yet: its header is answered 400");
-    }
-    found.problems
-}
-
-/// What to say of a source on a listener.
-pub fn source(kind: SourceKind, place: &Place) -> Option<Problem> {
-    let what = format!("identity source {} is not asked yet: it vouches for nobody here", kind.name());
-    let problem = Problem { severity: Severity::NotInForce, ..Problem::error(place, what) };
-    (!ASKED.contains(&kind)).then_some(problem)
 }

@@ -23,6 +23,21 @@ pub fn ring(data: &Path) -> io::Result<KeyRing> {
     read(data).map(KeyRing::over)
 }
 
+/// Change the rows. Two commands at once come one after the other, so that neither undoes what the other did.
+pub fn change(data: &Path, change: impl FnOnce(&mut Vec<KeyRow>) -> io::Result<()>) -> io::Result<()> {
+    std::fs::create_dir_all(data)?;
+    let turn = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(data.join(format!("{FILE_NAME}.lock")))?;
+    rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive)?;
+    let mut rows = read(data)?;
+    change(&mut rows)?;
+    write(data, &rows)
+}
+
 /// Replace the rows: written beside, synced, renamed; readable by its owner alone.
 pub fn write(data: &Path, rows: &[KeyRow]) -> io::Result<()> {
     std::fs::create_dir_all(data)?;

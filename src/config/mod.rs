@@ -8,6 +8,7 @@
 //! Invariants of absence: nothing here opens a socket; the environment and files are handed in; a secret's value
 //! appears in no problem and no `Debug`.
 
+pub mod certificates;
 pub mod clients;
 pub mod compile;
 pub mod embedded;
@@ -16,6 +17,7 @@ pub mod force;
 pub mod hujson;
 pub mod keys;
 pub mod provider;
+pub mod reload;
 pub mod save;
 pub mod secret;
 pub mod sections;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::glob::Glob;
 use super::grant::{Grant, Group};
-use super::identity::settings::{Network, SourceSettings};
+use super::identity::Trust;
+use super::identity::settings::{Network, SourceKind, SourceSettings};
 use super::quota::settings::{OnExceed, Unit};
 use super::rights::ByWhom;
 use super::route::Routes;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub buckets: Vec<Bucket>,
     /// Who vouches for clients, as configured; listeners say which of them in which order.
     pub sources: Vec<SourceSettings>,
+    /// How each listener knows its clients, in the order in which they were bound.
+    pub listeners: Vec<Listener>,
     /// What is looked up by name in the above; made when first asked for.
     pub indexes: Indexes,
 }
@@ -72,6 +75,60 @@ impl Snapshot {
         let at = *self.indexes.buckets.get_or_init(by_name).get(name)?;
         self.buckets.get(at)
     }
+}
+
+/// Everything in force, each part swapped whole without the others: what the control thread hands to the cores.
+#[derive(Clone, Default)]
+pub struct InForce {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// Keys that clients may show.
+    pub trust: Trust,
+    /// TLS of each listener, in their order; none: in the clear.
+    pub tls: Arc<Vec<Option<Arc<rustls::ServerConfig>>>>,
+}
+
+/// How one listener knows its clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Who vouches here, in order.
+    pub identity: Vec<SourceKind>,
+    /// Balancers whose PROXY headers are believed.
+    pub proxy_protocol: Vec<Network>,
+    /// What can be asked for here.
+    pub serves: Serves,
+}
+
+impl Listener {
+    /// For this machine's own users.
+    #[must_use]
+    pub fn of_the_peer() -> Self {
+        Self { identity: vec![SourceKind::Peer], proxy_protocol: Vec::new(), serves: Serves::Everything }
+    }
+
+    /// For nobody any more: it stands no longer in the file, and its socket goes with the process.
+    #[must_use]
+    pub fn of_nobody() -> Self {
+        Self { identity: Vec::new(), ..Self::of_the_peer() }
+    }
+
+    /// Whether the connection alone says who is there: nothing is then judged per request.
+    #[must_use]
+    pub fn is_of_the_peer(&self) -> bool {
+        self.identity == [SourceKind::Peer]
+    }
+}
+
+/// What can be asked for on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Serves {
+    /// Models and pages.
+    #[default]
+    Everything,
+    /// Models: the pages have listeners of their own.
+    Models,
+    /// Pages.
+    Pages,
 }
 
 /// A bucket as resolved: amounts in the smallest parts of its unit (nanodollars, tokens, requests).

@@ -25,7 +25,8 @@ use crate::llm::dialect::paths::{Endpoint, Route};
 use crate::llm::ending::Ending;
 use crate::llm::meter::Meter;
 use crate::llm::usage::Usage;
-use crate::policy::identity::Principal;
+use crate::policy::identity::settings::SourceKind;
+use crate::policy::identity::{self, Principal};
 use crate::record::record::{
     Attempt, BodyKind, CapturePart, CaptureState, FaultNote, Note, Open, Outcome, QuotaNote, QuotaResult,
     Record, Who,
@@ -75,18 +76,14 @@ impl Account {
     pub(super) fn begin(core: &Core, conn: &Conn, request: Option<&Request>) -> Self {
         let mut record = Box::new(Record { id: core.next_id(), core: core.index, ..Record::default() });
         record.times.accepted_at_us = clock::wall();
-        record.who = Who { peer: conn.peer_text.clone(), ..Who::default() };
-        if let Some(principal) = &conn.principal {
-            record.who.principal.clone_from(&principal.name);
-            record.who.source = principal.source.to_owned();
-        }
+        record.who.peer.clone_from(&conn.peer_text);
         if let Some(request) = request {
             record.method.clone_from(&request.head.method);
             record.path = heads::redacted_target(&request.head.target);
             record.trace = heads::trace(&request.head.fields);
         }
         core.stats.add(Count::ExchangesOpen, 1);
-        Self {
+        let mut account = Self {
             record,
             began: clock::now(),
             route: None,
@@ -106,7 +103,25 @@ impl Account {
             head_sent: false,
             ends_by_close: false,
             request_complete: false,
-        }
+        };
+        account.asked_by(conn.principal.as_ref());
+        account
+    }
+
+    /// Who asks, as far as that is known.
+    pub(super) fn asked_by(&mut self, principal: Option<&Principal>) {
+        let Some(principal) = principal else { return };
+        let peer = std::mem::take(&mut self.record.who.peer);
+        let strength = SourceKind::from_name(principal.source).map(SourceKind::strength);
+        self.record.who = Who {
+            principal: principal.label(),
+            source: principal.source.to_owned(),
+            strength: strength.unwrap_or_default().to_owned(),
+            on_behalf_of: principal.on_behalf_of.clone(),
+            groups: principal.groups.clone(),
+            node: principal.node.clone(),
+            peer,
+        };
     }
 
     pub(super) fn id(&self) -> ExchangeId {
@@ -445,7 +460,11 @@ impl Account {
     pub(super) fn close(mut self, core: &Core, request: Option<Request>) {
         if let Some(request) = request {
             self.record.request_headers = request.head.fields;
-            self.record.request_headers.redact(heads::is_secret);
+            // What vouched is gone from it already; of a request that was refused all that could have is taken out.
+            core.with_trust(|snapshot, _, _| {
+                let withheld = |name: &[u8]| identity::is_withheld(name, &snapshot.sources);
+                self.record.request_headers.redact(|name| heads::is_secret(name) || withheld(name));
+            });
         }
         let events = self.meter.as_ref().map_or(self.messages, |meter| meter.events());
         if let Some(meter) = self.meter.take() {

@@ -4,15 +4,22 @@ use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::core::Core;
+use super::core::{Core, From};
+use super::downstream::{self, Downstream};
 use super::exchange;
 use super::fault::{Fault, Kind};
-use super::io::{Deadline, Socket};
+use super::io::{Deadline, Socket, within};
+use super::running::Cut;
+use crate::base::clock::{self, Moment};
+use crate::policy::identity::mtls::{self, Certified};
+use crate::policy::identity::tailnet::Whois;
 use crate::policy::identity::{Evidence, Principal, peer};
 use crate::wire::h1::{HeadLimits, HeadScan, Request, parse_request};
+use crate::wire::proxyv2::Proxied;
 
 /// Bytes a client may send ahead of the response it is waiting for; beyond it they wait in the kernel.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -37,13 +44,24 @@ pub enum After {
 
 /// A client connection.
 pub struct Conn {
-    pub(super) socket: Socket,
-    pub(super) peer: SocketAddr,
-    /// The same, as every record says it.
+    pub(super) socket: Downstream,
+    /// Number of the listener it came by.
+    pub(super) listener: usize,
+    /// The other end, as every record says it.
     pub(super) peer_text: String,
-    pub(super) local: SocketAddr,
-    /// Who is at the other end, judged once per connection.
+    /// This end's address; none on a unix socket.
+    pub(super) local: Option<SocketAddr>,
+    /// What it shows about its other end.
+    pub(super) evidence: Evidence,
+    /// The client's certificate, and the listener's TLS that has verified it.
+    pub(super) certificate: Option<Certified>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    /// What the tailnet's daemon said of it, and how long that holds.
+    whois: Option<(Moment, Whois)>,
+    /// Who asks: on a listener of the peer for the whole connection, elsewhere for the request under way.
     pub(super) principal: Option<Principal>,
+    /// Ends what runs by a key that was taken back; none before one was shown.
+    cut: Option<Rc<Cut>>,
     /// Bytes read and not yet used.
     pub(super) ahead: Vec<u8>,
     /// The one time limit of this connection: moved from wait to wait, which costs less than a timer for each.
@@ -54,44 +72,150 @@ pub struct Conn {
 }
 
 /// Serve a connection until it ends.
-pub(super) async fn serve(core: Rc<Core>, socket: Socket, peer: SocketAddr, number: u64) {
-    let Ok(local) = socket.local_addr() else { return };
+pub(super) async fn serve(core: Rc<Core>, socket: Socket, from: From, number: u64) {
     let mut idle = core.limits().head_timeout;
+    let (local, tls) = (from.peer.and_then(|_| socket.local_addr().ok()), core.tls_at(from.listener));
+    let Ok(socket) = Downstream::over(socket, tls.clone()) else { return };
     let mut conn = Conn {
-        socket,
-        peer,
-        peer_text: peer.to_string(),
+        listener: from.listener,
+        peer_text: from.peer.map_or_else(|| "unix".into(), |peer| peer.to_string()),
         local,
+        socket,
+        evidence: Evidence { peer: from.peer, ..Evidence::default() },
+        certificate: None,
+        tls,
+        whois: None,
         principal: None,
+        cut: None,
         ahead: Vec::new(),
         number,
         limit: Deadline::new(idle),
         ended: false,
     };
-    conn.principal = peer::judge(&evidence(&core, &conn));
+    match Box::pin(within(idle, conn.meet(&core))).await {
+        Some(Ok(())) => {}
+        Some(Err(fault)) if fault.kind != Kind::ClientGone => return exchange::note(&core, &conn, &fault),
+        // Nothing was said, so there is nothing to tell of: a probe, most likely.
+        None | Some(Err(_)) => return,
+    }
     loop {
+        if !core.is_of_the_peer(conn.listener) {
+            conn.principal = None;
+        }
         let after = match conn.head(&core, idle).await {
             Ok(Some(request)) => exchange::serve(&core, &mut conn, request).await,
             Ok(None) => break,
             Err(fault) => exchange::refuse(&core, &mut conn, fault).await,
         };
         match after {
-            After::KeepAlive if !core.is_draining() => idle = core.limits().keep_alive,
+            After::KeepAlive if !core.is_draining() && conn.is_current(&core) => {
+                idle = core.limits().keep_alive
+            }
             After::KeepAlive | After::Close | After::Cut => break,
             After::Linger => return conn.linger(&core).await,
             After::Reset => return conn.socket.reset(),
         }
     }
-    conn.socket.finish();
-}
-
-fn evidence(core: &Core, conn: &Conn) -> Evidence {
-    let local = conn.peer.ip().to_canonical().is_loopback();
-    let uid = if local { core.uid(conn.peer, conn.local) } else { None };
-    Evidence { peer: Some(conn.peer), uid, login: uid.and_then(|uid| core.login(uid)) }
+    conn.finish(&core).await;
 }
 
 impl Conn {
+    /// What comes before the first request: whom a balancer speaks for, TLS, and what the connection itself shows.
+    async fn meet(&mut self, core: &Core) -> Result<(), Fault> {
+        let direct = self.evidence.peer;
+        let by_balancer = direct.is_some_and(|peer| core.is_balancer(self.listener, peer.ip()));
+        if by_balancer {
+            match downstream::proxied(self.socket.socket()).await? {
+                Proxied::From(client) => {
+                    self.evidence.peer = Some(client);
+                    self.peer_text = client.to_string();
+                }
+                Proxied::Local => {}
+                Proxied::Unknown => self.evidence.peer = None,
+            }
+        }
+        self.socket.shake_hands().await?;
+        self.certificate = self.socket.certificate().map(mtls::read);
+        if !by_balancer {
+            self.meet_peer(core);
+        }
+        Ok(())
+    }
+
+    /// What the kernel says of the other end, which is the client itself.
+    fn meet_peer(&mut self, core: &Core) {
+        let of_the_peer = core.is_of_the_peer(self.listener);
+        self.evidence.here = self.evidence.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
+        self.evidence.uid = match (self.evidence.peer, self.local) {
+            (None, _) => self.socket.socket().peer_uid(),
+            (Some(peer), Some(local)) if of_the_peer && self.evidence.here => core.uid(peer, local),
+            _ => None,
+        };
+        if of_the_peer {
+            self.evidence.login = self.evidence.uid.and_then(|uid| core.login(uid));
+            self.principal = peer::judge(&self.evidence);
+        }
+    }
+
+    /// Whether what TLS has verified is still what this listener would verify by.
+    fn is_current(&self, core: &Core) -> bool {
+        self.certificate.is_none() || core.is_tls_at(self.listener, self.tls.as_ref())
+    }
+
+    /// Let all go that was taken to be sent, then say that nothing follows.
+    async fn finish(&mut self, core: &Core) {
+        self.socket.say_end();
+        if self.socket.is_behind() {
+            self.limit.set_after(core.limits().body_idle);
+            let (socket, limit) = (&mut self.socket, &mut self.limit);
+            poll_fn(|cx| match socket.poll_flush(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => limit.poll(cx),
+            })
+            .await;
+        }
+        self.socket.finish();
+    }
+
+    /// The tailnet daemon's word, as long as it holds.
+    pub(super) fn whois(&self, now: Moment) -> Option<&Whois> {
+        self.whois.as_ref().filter(|(until, _)| now < *until).map(|(_, whois)| whois)
+    }
+
+    pub(super) fn set_whois(&mut self, answer: (Moment, Whois)) {
+        self.whois = Some(answer);
+    }
+
+    /// The request under way came by this key, or by none.
+    pub(super) fn runs_by_key(&mut self, core: &Core, key: Option<String>) {
+        if key.is_some() && self.cut.is_none() {
+            self.cut = Some(core.running.enter(self.number));
+        }
+        if let Some(cut) = &self.cut {
+            cut.runs_by(key);
+        }
+    }
+
+    /// The principal, unless its key was taken back or has expired since: a connection that carries many exchanges
+    /// behind one request asks for each of them.
+    pub(super) fn still(&self, core: &Core) -> Option<&Principal> {
+        let lost = self
+            .cut
+            .as_ref()
+            .is_some_and(|cut| core.with_trust(|_, trust, _| cut.lost(&trust.keys, clock::wall())));
+        self.principal.as_ref().filter(|_| !lost)
+    }
+
+    /// Whether what runs here must end; if not, the task is woken when it must.
+    pub(super) fn poll_cut(&self, cx: &Context<'_>) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.poll(cx))
+    }
+
+    /// Whether what runs here must end because its key was taken back.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.is_called())
+    }
+
     /// The next request head, or `None` at a proper end between requests.
     async fn head(&mut self, core: &Core, idle: Duration) -> Result<Option<Request>, Fault> {
         let limits = core.limits();
@@ -154,6 +278,10 @@ impl Conn {
     /// Ready once the client has gone while a response is awaited or under way. What it sends ahead is kept, to a
     /// bound: early bytes are a next request and no farewell.
     pub(super) fn poll_gone(&mut self, core: &Core, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_cut(cx) {
+            return Poll::Ready(());
+        }
+        let _ = self.socket.poll_flush(cx);
         while !self.ended && self.ahead.len() < AHEAD_BYTES_MAX {
             if self.socket.poll_readable(cx).is_pending() {
                 return Poll::Pending;
@@ -192,7 +320,7 @@ impl Conn {
 
     /// Read and drop what the client is still sending, so that our answer is not lost to a reset.
     async fn linger(mut self, core: &Core) {
-        self.socket.finish();
+        self.finish(core).await;
         self.limit.set_after(LINGER);
         let mut dropped = 0;
         while !self.ended && dropped < LINGER_BYTES_MAX {

@@ -14,15 +14,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::budget::Prices;
 use super::conn;
 use super::credentials::Credentials;
 use super::io::{Driver, Listener, Socket, run, sleep, spawn};
+use super::lookup::Memory;
 use super::names::Names;
 use super::objects::Objects;
 use super::peer::Diag;
+use super::running::Running;
 use super::spread::Spread;
 use super::upstream::Pool;
 use crate::base::buf::Spare;
@@ -32,10 +34,10 @@ use crate::base::memory;
 use crate::base::ring::{Producer, Reservation, Room};
 use crate::base::stats::{CoreStats, Count, Stats};
 use crate::policy::decide::{Verdict, Wants};
-use crate::policy::identity::Principal;
+use crate::policy::identity::{Principal, Trust, jwt};
 use crate::policy::quota::{Budgets, Till};
 use crate::policy::rights::{KnownRights, Rights};
-use crate::policy::snapshot::{Limits, Snapshot};
+use crate::policy::snapshot::{InForce, Limits, Serves, Snapshot};
 use crate::record::record::{CapturePart, Note};
 use crate::wire::crossing::Asks;
 
@@ -58,10 +60,10 @@ pub struct Setup {
     pub driver: Driver,
     /// Processor to stay on.
     pub pin: Option<usize>,
-    /// Its sockets, bound.
+    /// Its sockets, bound, in the order of the snapshot's listeners.
     pub listeners: Vec<std::net::TcpListener>,
-    /// Configuration in force.
-    pub snapshot: Arc<Snapshot>,
+    /// What is in force, now and later.
+    pub in_force: watch::Receiver<InForce>,
     /// All cores' counters; its own block is at its index.
     pub stats: Stats,
     /// Balances, shared by all cores.
@@ -87,7 +89,16 @@ pub struct Setup {
 /// A fresh connection on its way to a less loaded core.
 pub struct Handed {
     connection: OwnedFd,
-    peer: SocketAddr,
+    from: From,
+}
+
+/// Where a fresh connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From {
+    /// Number of the listener.
+    pub(super) listener: usize,
+    /// Address of the other end.
+    pub(super) peer: Option<SocketAddr>,
 }
 
 /// A serving core, as its tasks see it.
@@ -110,6 +121,12 @@ pub struct Core {
     count: Cell<u64>,
     all: Stats,
     snapshot: RefCell<Arc<Snapshot>>,
+    trust: RefCell<Trust>,
+    listener_tls: RefCell<Arc<Vec<Option<Arc<rustls::ServerConfig>>>>>,
+    in_force: RefCell<watch::Receiver<InForce>>,
+    seen: jwt::Seen,
+    pub(super) memory: Memory,
+    pub(super) running: Running,
     rights: RefCell<KnownRights>,
     ring: RefCell<Producer<Note, CapturePart>>,
     scratch: RefCell<Scratch>,
@@ -148,8 +165,8 @@ async fn serve_until_drained(mut setup: Setup) -> std::io::Result<()> {
     let (_, empty) = mpsc::channel(1);
     let inbox = std::mem::replace(&mut setup.inbox, empty);
     let core = Rc::new(Core::new(setup));
-    for bound in listeners {
-        spawn(accept(core.clone(), Listener::new(bound)?));
+    for (number, bound) in listeners.into_iter().enumerate() {
+        spawn(accept(core.clone(), number, Listener::new(bound)?));
     }
     spawn(take_handed(core.clone(), inbox));
     loop {
@@ -161,7 +178,7 @@ async fn serve_until_drained(mut setup: Setup) -> std::io::Result<()> {
     }
 }
 
-async fn accept(core: Rc<Core>, listener: Listener) {
+async fn accept(core: Rc<Core>, listening: usize, listener: Listener) {
     let number = core.next_connection();
     loop {
         let mut accepting = pin!(listener.accept());
@@ -172,7 +189,7 @@ async fn accept(core: Rc<Core>, listener: Listener) {
         match next.await {
             // Dropping the listener is what tells clients to go elsewhere.
             None => return,
-            Some(Ok((socket, peer))) => core.clone().welcome(socket, peer),
+            Some(Ok((socket, peer))) => core.clone().welcome(socket, From { listener: listening, peer }),
             // Out of descriptors, most likely: let some close before asking again.
             Some(Err(_)) => sleep(Duration::from_millis(20)).await,
         }
@@ -180,15 +197,16 @@ async fn accept(core: Rc<Core>, listener: Listener) {
 }
 
 async fn take_handed(core: Rc<Core>, mut inbox: mpsc::Receiver<Handed>) {
-    while let Some(Handed { connection, peer }) = inbox.recv().await {
+    while let Some(Handed { connection, from }) = inbox.recv().await {
         if let Ok(socket) = Socket::adopt(connection) {
-            core.clone().keep(socket, peer);
+            core.clone().keep(socket, from);
         }
     }
 }
 
 impl Core {
-    fn new(setup: Setup) -> Self {
+    fn new(mut setup: Setup) -> Self {
+        let now = setup.in_force.borrow_and_update().clone();
         Self {
             index: setup.index,
             stats: setup.stats.core(usize::from(setup.index)),
@@ -207,7 +225,13 @@ impl Core {
             boot: setup.boot,
             count: Cell::new(0),
             all: setup.stats,
-            snapshot: RefCell::new(setup.snapshot),
+            snapshot: RefCell::new(now.snapshot),
+            trust: RefCell::new(now.trust),
+            listener_tls: RefCell::new(now.tls),
+            in_force: RefCell::new(setup.in_force),
+            seen: jwt::Seen::default(),
+            memory: Memory::default(),
+            running: Running::default(),
             rights: RefCell::default(),
             ring: RefCell::new(setup.ring),
             scratch: RefCell::new(Scratch {
@@ -228,27 +252,27 @@ impl Core {
     }
 
     /// A fresh connection: kept, handed to a less loaded core, or closed at the bound.
-    fn welcome(self: Rc<Self>, socket: Socket, peer: SocketAddr) {
+    fn welcome(self: Rc<Self>, socket: Socket, from: From) {
         self.stats.add(Count::ConnectionsAccepted, 1);
         if let Some(inbox) = self.less_loaded().cloned() {
             match (socket.release(), inbox.try_reserve()) {
                 (Ok(connection), Ok(place)) => {
                     self.stats.add(Count::ConnectionsHandedOff, 1);
-                    return place.send(Handed { connection, peer });
+                    return place.send(Handed { connection, from });
                 }
                 (Ok(connection), Err(_)) => {
                     if let Ok(socket) = Socket::adopt(connection) {
-                        self.keep(socket, peer);
+                        self.keep(socket, from);
                     }
                     return;
                 }
                 (Err(_), _) => return,
             }
         }
-        self.keep(socket, peer);
+        self.keep(socket, from);
     }
 
-    fn keep(self: Rc<Self>, socket: Socket, peer: SocketAddr) {
+    fn keep(self: Rc<Self>, socket: Socket, from: From) {
         if self.stats.read(Count::ConnectionsOpen) >= self.limits().connections_max {
             self.stats.add(Count::ConnectionsRefused, 1);
             return;
@@ -256,7 +280,7 @@ impl Core {
         self.stats.add(Count::ConnectionsOpen, 1);
         spawn(async move {
             let number = self.next_connection();
-            conn::serve(self.clone(), socket, peer, number).await;
+            conn::serve(self.clone(), socket, from, number).await;
             self.forget_connection(number);
             self.stats.sub(Count::ConnectionsOpen, 1);
         });
@@ -277,6 +301,7 @@ impl Core {
     }
 
     fn tick(&self) {
+        self.adopt();
         self.pool.sweep(clock::now());
         self.take_used();
         self.free_spent();
@@ -302,6 +327,64 @@ impl Core {
         let count = self.count.get();
         self.count.set(count + 1);
         ExchangeId::new(clock::wall(), self.index, self.boot, count)
+    }
+
+    /// Take what has come into force since the last look; where nothing has, that look is one load.
+    pub(super) fn adopt(&self) {
+        let mut in_force = self.in_force.borrow_mut();
+        if !in_force.has_changed().unwrap_or(false) {
+            return;
+        }
+        let now = in_force.borrow_and_update().clone();
+        // What is remembered was judged by what is no longer in force; rights look after themselves.
+        self.seen.forget();
+        if !Arc::ptr_eq(&self.snapshot.borrow(), &now.snapshot) {
+            self.memory.forget();
+        }
+        self.running.cut(&now.trust.keys);
+        *self.snapshot.borrow_mut() = now.snapshot;
+        *self.trust.borrow_mut() = now.trust;
+        *self.listener_tls.borrow_mut() = now.tls;
+    }
+
+    /// The TLS of a listener, for handshakes that begin now.
+    pub(super) fn tls_at(&self, listener: usize) -> Option<Arc<rustls::ServerConfig>> {
+        self.listener_tls.borrow().get(listener).cloned().flatten()
+    }
+
+    /// Whether a listener's TLS is still this one.
+    pub(super) fn is_tls_at(&self, listener: usize, tls: Option<&Arc<rustls::ServerConfig>>) -> bool {
+        let all = self.listener_tls.borrow();
+        match (all.get(listener).and_then(Option::as_ref), tls) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            (now, then) => now.is_none() && then.is_none(),
+        }
+    }
+
+    /// Whether an address is a balancer of this listener, which says for whom it speaks.
+    pub(super) fn is_balancer(&self, listener: usize, address: std::net::IpAddr) -> bool {
+        let snapshot = self.snapshot.borrow();
+        let networks = snapshot.listeners.get(listener).map_or(&[][..], |listener| &listener.proxy_protocol);
+        networks.iter().any(|network| network.contains(address))
+    }
+
+    /// Look at what identity is judged by.
+    pub(super) fn with_trust<T>(&self, look: impl FnOnce(&Snapshot, &Trust, &jwt::Seen) -> T) -> T {
+        look(&self.snapshot.borrow(), &self.trust.borrow(), &self.seen)
+    }
+
+    /// Whether on this listener the connection alone says who is there.
+    pub(super) fn is_of_the_peer(&self, listener: usize) -> bool {
+        self.snapshot.borrow().listeners.get(listener).is_some_and(|listener| listener.is_of_the_peer())
+    }
+
+    /// Whether this listener has pages, or models.
+    pub(super) fn serves(&self, listener: usize, page: bool) -> bool {
+        match self.snapshot.borrow().listeners.get(listener).map(|listener| listener.serves) {
+            None | Some(Serves::Everything) => true,
+            Some(Serves::Models) => !page,
+            Some(Serves::Pages) => page,
+        }
     }
 
     /// Configuration in force now; an exchange keeps the one it began with.
@@ -387,6 +470,7 @@ impl Core {
     /// A connection has ended.
     pub(super) fn forget_connection(&self, number: u64) {
         self.idle.borrow_mut().remove(&number);
+        self.running.leave(number);
     }
 
     pub(super) fn uid(&self, peer: SocketAddr, local: SocketAddr) -> Option<u32> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   admit    host, origin, endpoint          → Route         refused here without reading a byte of the body
+//!   who      policy::identity                → principal     what vouched is taken out of the request
 //!   ask      read until the model is known   → Ask
 //!   verdict  policy::decide                  → Plan
 //!   carry    reserve, lease, relay, next on  → After        each provider may draw on other budgets
@@ -27,25 +28,30 @@ use super::fault::{Fault, Kind, Retry};
 use super::relay::{Broken, Relay};
 use super::request::{Body, Sending};
 use super::spread::Turn;
-use super::{asking, budget, heads, models, objects, page, reply, socket, upstream};
+use super::{asking, budget, heads, models, objects, page, reply, socket, upstream, who};
 use crate::base::clock;
 use crate::base::stats::Count;
 use crate::llm::dialect::paths::{self, Endpoint, Flag, Route};
-use crate::policy::decide::{Denial, Hop, Plan, Verdict, Wants};
+use crate::policy::decide::{Hop, Plan, Verdict, Wants};
 use crate::policy::identity::peer::is_front_field;
 use crate::policy::snapshot::Provider;
 use crate::wire::h1::Request;
 
 /// Serve one request.
-pub(super) async fn serve(core: &Core, conn: &mut Conn, request: Request) -> After {
+pub(super) async fn serve(core: &Core, conn: &mut Conn, mut request: Request) -> After {
+    core.adopt();
     if page::is_page(request.head.path()) {
         // Boxed: what is rare must not make every connection larger.
         return Box::pin(page::serve(core, conn, &request)).await;
     }
     let mut account = Account::begin(core, conn, Some(&request));
-    let told = survive(pin!(story(core, conn, &request, &mut account))).await;
+    let told = survive(pin!(story(core, conn, &mut request, &mut account))).await;
     let after = match told {
         Ok(after) => after,
+        Err(fault) if conn.is_cut() => {
+            let fault = Fault::because(Kind::Revoked, fault.word());
+            end_badly(core, conn, Some(&request), &mut account, fault).await
+        }
         Err(fault) => end_badly(core, conn, Some(&request), &mut account, fault).await,
     };
     account.close(core, Some(request));
@@ -60,14 +66,23 @@ pub(super) async fn refuse(core: &Core, conn: &mut Conn, fault: Fault) -> After 
     after
 }
 
+/// Record what never came to a request, and cannot be answered either.
+pub(super) fn note(core: &Core, conn: &Conn, fault: &Fault) {
+    let mut account = Account::begin(core, conn, None);
+    account.failed(fault);
+    account.close(core, None);
+}
+
 async fn story(
     core: &Core,
     conn: &mut Conn,
-    request: &Request,
+    request: &mut Request,
     account: &mut Account,
 ) -> Result<After, Fault> {
     let route = admit(conn, core, request)?;
     account.routed(&route);
+    who::judge(core, conn, request).await?;
+    account.asked_by(conn.principal.as_ref());
     if route.endpoint == Endpoint::Socket {
         return Box::pin(socket::serve(core, conn, request, &route, account)).await;
     }
@@ -143,8 +158,8 @@ fn admit(conn: &Conn, core: &Core, request: &Request) -> Result<Route, Fault> {
     if request.wants_upgrade && route.as_ref().is_none_or(|route| route.endpoint != Endpoint::Socket) {
         return Err(Fault::new(Kind::Upgrade));
     }
-    if conn.principal.is_none() {
-        return Err(Denial::NoIdentity.into());
+    if !core.serves(conn.listener, false) {
+        return Err(Fault::new(Kind::UnknownPath));
     }
     route
         .ok_or_else(|| Fault::new(if known_otherwise(core, path) { Kind::Method } else { Kind::UnknownPath }))
@@ -160,7 +175,7 @@ pub(super) fn check_host(conn: &Conn, core: &Core, request: &Request) -> Result<
     if fields.get("origin").is_some() {
         return Err(Fault::new(Kind::Origin));
     }
-    if fields.iter().any(|(name, _)| is_front_field(name)) {
+    if core.is_of_the_peer(conn.listener) && fields.iter().any(|(name, _)| is_front_field(name)) {
         return Err(Fault::new(Kind::Front));
     }
     Ok(())
@@ -173,9 +188,10 @@ fn is_own_name(host: &str, conn: &Conn, names: &[String]) -> bool {
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     let bare = bare.trim_end_matches('.').to_ascii_lowercase();
-    let local = conn.local.ip().to_canonical();
+    let local = conn.local.map(|local| local.ip().to_canonical());
     bare.parse().is_ok_and(|ip: std::net::IpAddr| {
-        ip.to_canonical() == local || (ip.is_loopback() && local.is_loopback())
+        Some(ip.to_canonical()) == local
+            || (ip.is_loopback() && local.is_none_or(|local| local.is_loopback()))
     }) || bare == "localhost"
         || names.contains(&bare)
 }

@@ -44,6 +44,10 @@ pub enum Kind {
     Framing(FramingFault),
     /// The head did not arrive in time.
     HeadTimeout,
+    /// TLS with the client did not come to be.
+    Handshake,
+    /// A listed balancer did not send the header that says for whom it speaks.
+    Balancer,
     /// The body paused for too long.
     BodyTimeout,
     /// The body is over the bound (bytes).
@@ -72,6 +76,10 @@ pub enum Kind {
     Body(AskFault),
     /// The body's content coding cannot be undone.
     Coding,
+    /// What the client showed as its identity is not accepted, or could not be judged.
+    BadIdentity,
+    /// Its key was taken back while it ran.
+    Revoked,
     /// Policy said no.
     Denied(Denial),
     /// A quota of the caller is used up.
@@ -163,6 +171,8 @@ impl Fault {
             Kind::Head(_)
             | Kind::Framing(_)
             | Kind::HeadTimeout
+            | Kind::Handshake
+            | Kind::Balancer
             | Kind::BodyTimeout
             | Kind::Body(_)
             | Kind::Coding => Side::Client,
@@ -170,6 +180,7 @@ impl Fault {
                 Side::Client
             }
             Kind::BodyTooLarge(_) | Kind::WrongHost | Kind::Origin | Kind::Front => Side::Rule,
+            Kind::BadIdentity | Kind::Revoked => Side::Rule,
             Kind::WantsSocket | Kind::Opening(_) | Kind::Frames(_) | Kind::Message(_) => Side::Client,
             Kind::Denied(_) | Kind::Exceeded(_) | Kind::NoObject | Kind::ClosedAddress | Kind::Full => {
                 Side::Rule
@@ -205,6 +216,8 @@ impl Fault {
             Kind::Head(_) => "malformed_head",
             Kind::Framing(_) => "malformed_framing",
             Kind::HeadTimeout => "head_timeout",
+            Kind::Handshake => "tls_handshake",
+            Kind::Balancer => "proxy_header",
             Kind::BodyTimeout => "body_timeout",
             Kind::BodyTooLarge(_) => "body_too_large",
             Kind::WrongHost => "wrong_host",
@@ -219,6 +232,8 @@ impl Fault {
             Kind::UnknownPath => "unknown_path",
             Kind::Method => "method_not_allowed",
             Kind::Body(_) | Kind::Coding => "unreadable_body",
+            Kind::BadIdentity => "bad_identity",
+            Kind::Revoked => "revoked",
             Kind::Denied(Denial::NoIdentity) => "no_identity",
             Kind::Denied(Denial::NoRole) => "no_role",
             Kind::Denied(Denial::NoModel) => "no_model",
@@ -257,6 +272,8 @@ impl fmt::Display for Fault {
             Kind::Head(why) => write!(f, "malformed request: {why}"),
             Kind::Framing(why) => write!(f, "malformed request body: {why}"),
             Kind::HeadTimeout => f.write_str("the request head did not arrive in time"),
+            Kind::Handshake => f.write_str("no TLS connection with the client"),
+            Kind::Balancer => f.write_str("the balancer did not say for whom it speaks"),
             Kind::BodyTimeout => f.write_str("the request body did not arrive in time"),
             Kind::BodyTooLarge(max) => write!(f, "the request body is over the limit of {max} bytes"),
             Kind::WrongHost => {
@@ -280,9 +297,11 @@ impl fmt::Display for Fault {
             Kind::Method => f.write_str("this endpoint takes another method"),
             Kind::Body(why) => write!(f, "the request body cannot be read: {why}"),
             Kind::Coding => f.write_str("the request body's content-encoding cannot be read"),
-            Kind::Denied(Denial::NoIdentity) => {
+            // Whoever shows something bad learns no more than whoever shows nothing.
+            Kind::BadIdentity | Kind::Denied(Denial::NoIdentity) => {
                 f.write_str("nobody vouched for this client: no identity source knows it")
             }
+            Kind::Revoked => f.write_str("the key of this request was revoked"),
             Kind::Denied(Denial::NoRole) => f.write_str("no role granted; `weir explain` says why"),
             Kind::Denied(Denial::NoModel) => {
                 f.write_str("the model does not exist or you do not have access to it")

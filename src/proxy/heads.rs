@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::credentials::{self, Shown, ToSign, signs};
 use crate::base::id::ExchangeId;
+use crate::policy::identity::is_about_the_client;
 use crate::policy::identity::peer::is_front_field;
 use crate::policy::snapshot::Provider;
 use crate::wire::h1::{Request, Response, is_hop_by_hop, write_decimal, write_field};
@@ -226,6 +227,7 @@ fn passes_up(
     !replaced
         && !is_one_of(name, &NOT_FORWARDED)
         && !is_front_field(name)
+        && !is_about_the_client(name)
         && !is_hop_by_hop(name, &request.connection_names)
 }
 

@@ -14,6 +14,8 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -143,7 +145,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Take over a bound socket.
+    /// Take over a bound socket, of either kind: a descriptor is a descriptor.
     pub fn new(bound: std::net::TcpListener) -> io::Result<Self> {
         bound.set_nonblocking(true)?;
         let socket = OwnedFd::from(bound);
@@ -151,13 +153,12 @@ impl Listener {
         Ok(Self { socket, watched })
     }
 
-    /// The next connection.
-    pub async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+    /// The next connection, and its other end's address where it has one.
+    pub async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         loop {
             match rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC) {
                 Ok((socket, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    let peer = peer.ok_or_else(|| io::Error::other("a peer without an address"))?;
                     return Ok((Socket::adopt(socket)?, peer));
                 }
                 Err(rustix::io::Errno::AGAIN) => self.watched.drained(),
@@ -168,6 +169,18 @@ impl Listener {
             poll_fn(|cx| self.watched.poll_readable(cx)).await;
         }
     }
+}
+
+/// Bind a unix socket; all cores accept from its one queue. Who may connect is the business of the folder it stands in.
+pub fn bind_unix(path: &Path) -> io::Result<std::net::TcpListener> {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(std::net::TcpListener::from(OwnedFd::from(listener)))
 }
 
 /// Find the address free, and settle a port that was left open. `SO_REUSEPORT` alone would not notice another gateway
@@ -241,6 +254,12 @@ impl Socket {
     pub fn release(self) -> io::Result<OwnedFd> {
         self.watched.forget(&self.socket)?;
         Ok(self.socket)
+    }
+
+    /// Uid of the process at the other end of a unix socket, as the kernel noted it when it connected.
+    pub fn peer_uid(&self) -> Option<u32> {
+        let peer = rustix::net::sockopt::socket_peercred(self.borrow()).ok()?;
+        Some(peer.uid.as_raw())
     }
 
     /// This end's address.

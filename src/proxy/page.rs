@@ -9,8 +9,10 @@ use super::exchange::check_host;
 use super::fault::{Fault, Kind};
 use super::reply;
 use super::request::Body;
+use super::who;
 use crate::base::id::ExchangeId;
 use crate::llm::dialect::paths;
+use crate::policy::identity::Principal;
 use crate::wire::crossing::{Ask, PageBody, PageRequest, PageResponse};
 use crate::wire::h1::{Request, write_decimal, write_field};
 use crate::wire::head::Version;
@@ -21,6 +23,11 @@ pub(super) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/metrics" | "/healthz" | "/readyz" | "/favicon.ico" | "/ui")
         || (["/ui/", "/api/", "/aperture/"].iter().any(|prefix| path.starts_with(prefix))
             && !is_of_a_provider(path))
+}
+
+/// Asked by whatever keeps the process alive, wherever it listens.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
 }
 
 /// Whether the closed table of paths has it: Ollama's own API lives under `/api/` as well.
@@ -44,6 +51,10 @@ pub(super) async fn serve(core: &Core, conn: &mut Conn, request: &Request) -> Af
 
 async fn page(core: &Core, conn: &mut Conn, request: &Request) -> Result<After, Fault> {
     check_host(conn, core, request)?;
+    if !core.serves(conn.listener, true) && !is_probe(request.head.path()) {
+        return Err(Fault::new(Kind::UnknownPath));
+    }
+    who::judge_viewer(core, conn, request).await?;
     let mut body = Body::begin(core, conn, request)?;
     while !body.is_done() {
         body.more(core, conn).await?;
@@ -52,7 +63,7 @@ async fn page(core: &Core, conn: &mut Conn, request: &Request) -> Result<After, 
     let question = PageRequest {
         head: request.head.clone(),
         body: Bytes::from(body.release()),
-        principal: conn.principal.as_ref().map(|who| who.name.clone()).unwrap_or_default(),
+        principal: conn.principal.as_ref().map(Principal::label).unwrap_or_default(),
     };
     // A full line means a control thread that is behind: say so rather than wait in memory.
     core.asks.try_send(Ask::Page(Box::new(question), reply)).map_err(|_| Fault::new(Kind::Busy))?;

@@ -313,6 +313,8 @@ impl Relay<'_, '_> {
                     // A short read of a plain socket took all there was: asking again would only cost a call.
                     drained = n < down.block_bytes_max && self.lease.transport.short_read_is_all();
                     self.flush(&mut down).await?;
+                    // What TLS still holds for the client must not wait for the next event.
+                    self.others_armed &= !self.conn.socket.is_behind();
                     self.conn.limit.set_after(idle);
                 }
                 Err(Stop::Empty) => {}

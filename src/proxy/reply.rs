@@ -20,6 +20,8 @@ pub(super) fn status(fault: &Fault) -> u16 {
         Kind::Head(HeadFault::Version) => 505,
         Kind::Head(HeadFault::Expectation) => 417,
         Kind::Head(HeadFault::Malformed(_)) | Kind::Framing(_) | Kind::Body(_) | Kind::Coding => 400,
+        // Never sent: nothing has been agreed on that an answer could travel by.
+        Kind::Handshake | Kind::Balancer => 400,
         Kind::HeadTimeout | Kind::BodyTimeout => 408,
         Kind::BodyTooLarge(_) => 413,
         Kind::WrongHost => 421,
@@ -29,7 +31,7 @@ pub(super) fn status(fault: &Fault) -> u16 {
         Kind::Opening(_) | Kind::Frames(_) | Kind::Message(_) => 400,
         Kind::NoObject | Kind::UnknownPath | Kind::Denied(Denial::NoModel | Denial::NoProvider) => 404,
         Kind::Method => 405,
-        Kind::Denied(Denial::NoIdentity) => 401,
+        Kind::BadIdentity | Kind::Revoked | Kind::Denied(Denial::NoIdentity) => 401,
         Kind::Exceeded(why) if matches!(**why, Exceeded::StoreGone { .. }) => 503,
         Kind::Exceeded(_) => 429,
         Kind::ClosedAddress | Kind::Proxy => 502,
@@ -90,6 +92,8 @@ pub(super) fn response(
                 write_field(&mut out, b"x-should-retry", b"false");
             }
         }
+        // RFC 9110 15.5.2: a 401 says how to do better.
+        _ if status == 401 => write_field(&mut out, b"www-authenticate", b"Bearer realm=\"weir\""),
         _ if status == 503 => write_field(&mut out, b"retry-after", b"1"),
         _ => {}
     }

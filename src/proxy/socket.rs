@@ -236,6 +236,7 @@ enum Event {
     ClientTakes,
     ProviderTakes,
     Draining,
+    Revoked,
     Late,
 }
 
@@ -279,6 +280,7 @@ impl<'a> Pump<'a> {
                 Event::FromProvider => self.read_provider(),
                 Event::ClientTakes | Event::ProviderTakes => Ok(()),
                 Event::Draining => self.drain(),
+                Event::Revoked => Err(Stop::Ours(Fault::new(Kind::Revoked))),
                 Event::Late => Err(self.late()),
             };
         }
@@ -312,6 +314,11 @@ impl<'a> Pump<'a> {
             } else if self.down.takes_more() && self.conn.socket.poll_readable(cx).is_ready() {
                 return Poll::Ready(Event::FromClient);
             }
+            if self.closing.is_none() && self.conn.poll_cut(cx) {
+                return Poll::Ready(Event::Revoked);
+            }
+            // Only TLS holds anything back, and it must not wait for the next frame.
+            let _ = self.conn.socket.poll_flush(cx);
             if self.drained_at.is_none() && self.conn.poll_draining(self.core, cx) {
                 return Poll::Ready(Event::Draining);
             }
@@ -361,7 +368,7 @@ impl<'a> Pump<'a> {
         let mut at = 0;
         loop {
             // What stands in a message is borrowed from the reader, so that the rest is named field by field.
-            let (core, principal) = (self.core, self.conn.principal.as_ref());
+            let (core, principal) = (self.core, self.conn.still(self.core));
             let judged = match self.up.reader.next(block, &mut at) {
                 Ok(Some(Message::Text(text))) => self.exchanges.judge(core, principal, self.upgrade, text),
                 Ok(Some(Message::Binary(_) | Message::Over)) => Err(unreadable()),

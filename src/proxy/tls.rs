@@ -1,4 +1,5 @@
-//! TLS towards providers: rustls as a pump between buffers, with no socket in sight.
+//! TLS in both directions: rustls as a pump between buffers, with no socket in sight. "The other side" is a provider, or
+//! a client of a listener with a certificate.
 //!
 //! ```text
 //!   socket ── bytes ──▶ take_ciphertext ──▶ ┌────────┐ ──▶ plaintext ──▶ relay
@@ -26,14 +27,14 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 
 /// The most ciphertext that waits to be sent on one connection, and the most plaintext that waits for the handshake.
 pub const WAITING_BYTES_MAX: usize = 64 * 1024;
 
-/// One client-side TLS connection.
+/// One TLS connection, of either side.
 pub struct Tls {
-    conn: ClientConnection,
+    conn: Connection,
     /// Ciphertext on its way out; the first `sent` bytes of it are gone already.
     sealed: Vec<u8>,
     sent: usize,
@@ -56,9 +57,23 @@ pub enum PlainState {
 impl Tls {
     /// A connection to `name`; its first bytes are ready to be sent.
     pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsFault> {
-        let mut conn = ClientConnection::new(config, name)?;
+        Ok(Self::over(Connection::Client(ClientConnection::new(config, name)?)))
+    }
+
+    /// A connection that a client has opened; it speaks first.
+    pub fn accept(config: Arc<ServerConfig>) -> Result<Self, TlsFault> {
+        Ok(Self::over(Connection::Server(ServerConnection::new(config)?)))
+    }
+
+    fn over(mut conn: Connection) -> Self {
         conn.set_buffer_limit(Some(WAITING_BYTES_MAX));
-        Ok(Self { conn, sealed: Vec::new(), sent: 0, opened: Vec::new(), read: 0 })
+        Self { conn, sealed: Vec::new(), sent: 0, opened: Vec::new(), read: 0 }
+    }
+
+    /// The certificate that the other side has shown and rustls has verified (DER).
+    #[must_use]
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.conn.peer_certificates().and_then(<[_]>::first).map(AsRef::as_ref)
     }
 
     /// Take all of what the socket gave. Call it while [`Tls::wants_read`]: then no more plaintext is held than one
@@ -140,7 +155,7 @@ impl Tls {
         }
     }
 
-    /// Tell the provider that nothing more will be sent; the alert then waits in [`Tls::ciphertext`].
+    /// Tell the other side that nothing more will be sent; the alert then waits in [`Tls::ciphertext`].
     pub fn close(&mut self) {
         self.conn.send_close_notify();
     }
@@ -221,9 +236,9 @@ fn add_authorities(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), TlsFault
 /// Why a TLS connection did not come to be, or did not come to a good end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TlsFault {
-    /// The provider's certificate was not accepted: unknown authority, other name, out of date.
+    /// The other side's certificate was not accepted: unknown authority, other name, out of date.
     Certificate(rustls::CertificateError),
-    /// The two sides did not agree, or the provider broke the protocol (or does not speak it at all).
+    /// The two sides did not agree, or the other one broke the protocol (or does not speak it at all).
     Protocol(rustls::Error),
     /// The connection ended without the provider having said so: what came may not be all there was.
     Truncated,
@@ -245,11 +260,11 @@ impl From<rustls::Error> for TlsFault {
 impl fmt::Display for TlsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TlsFault::Certificate(why) => write!(f, "the provider's certificate is not accepted: {why}"),
-            TlsFault::Protocol(error) => write!(f, "TLS with the provider failed: {error}"),
-            TlsFault::Truncated => f.write_str("the provider's connection ended without a TLS close"),
+            TlsFault::Certificate(why) => write!(f, "the certificate is not accepted: {why}"),
+            TlsFault::Protocol(error) => write!(f, "TLS failed: {error}"),
+            TlsFault::Truncated => f.write_str("the connection ended without a TLS close"),
             TlsFault::Authorities(why) => write!(f, "the file of extra certificate authorities: {why}"),
-            TlsFault::Buffer(kind) => write!(f, "a TLS message without end from the provider ({kind})"),
+            TlsFault::Buffer(kind) => write!(f, "a TLS message without end ({kind})"),
         }
     }
 }

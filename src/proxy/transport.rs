@@ -1,4 +1,5 @@
-//! A connection to a provider: plain TCP, or TLS over it. One face for both, driven by readiness.
+//! A connection, plain or with TLS over it. One face for both, driven by readiness; of both directions, since the pump
+//! is the same and only the handshake differs.
 
 use std::io::{self, ErrorKind};
 use std::task::{Context, Poll};
@@ -14,9 +15,12 @@ use std::sync::Arc;
 /// Ciphertext taken at once: one TLS record of the largest size.
 const SEALED_BYTES: usize = 17 * 1024;
 
-/// A connection to a provider.
+/// What is said of a connection that ended before its handshake did.
+pub(super) const CLOSED: &str = "closed within the handshake";
+
+/// A connection to a provider, or of a client.
 pub(super) enum Transport {
-    /// Plain TCP.
+    /// The bare socket.
     Plain(Socket),
     /// TLS.
     Tls(Box<Sealed>),
@@ -43,10 +47,72 @@ impl Transport {
             return Ok(Transport::Plain(socket));
         }
         let name = ServerName::try_from(origin.host.clone()).map_err(|why| Fault::because(Kind::Tls, why))?;
-        let tls = Tls::new(config.clone(), name).map_err(refused)?;
-        let mut sealed = Box::new(Sealed { socket, tls, plain: Vec::new(), more: false });
+        let mut sealed = Box::new(Sealed::over(socket, Tls::new(config.clone(), name).map_err(refused)?));
         sealed.shake_hands().await?;
         Ok(Transport::Tls(sealed))
+    }
+
+    /// Speak TLS with a client that has connected. [`Transport::shake_hands`] comes first.
+    pub(super) fn accept(socket: Socket, config: Arc<rustls::ServerConfig>) -> Result<Self, Fault> {
+        Ok(Transport::Tls(Box::new(Sealed::over(socket, Tls::accept(config).map_err(refused)?))))
+    }
+
+    /// Agree on keys, where there are to be any.
+    pub(super) async fn shake_hands(&mut self) -> Result<(), Fault> {
+        match self {
+            Transport::Plain(_) => Ok(()),
+            Transport::Tls(sealed) => sealed.shake_hands().await,
+        }
+    }
+
+    /// The certificate that the other side has shown (DER).
+    pub(super) fn certificate(&self) -> Option<&[u8]> {
+        match self {
+            Transport::Plain(_) => None,
+            Transport::Tls(sealed) => sealed.tls.certificate(),
+        }
+    }
+
+    /// The socket below.
+    pub(super) fn socket(&self) -> &Socket {
+        match self {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(sealed) => &sealed.socket,
+        }
+    }
+
+    /// As [`Transport::try_read`], behind what a vector holds, up to its spare capacity.
+    pub(super) fn try_read_behind(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Transport::Plain(socket) => socket.try_read_behind(into),
+            Transport::Tls(sealed) => {
+                let room = into.capacity() - into.len();
+                sealed.read_onto(into, room)
+            }
+        }
+    }
+
+    /// Whether something that was taken to be sent still waits for the socket.
+    pub(super) fn is_behind(&self) -> bool {
+        match self {
+            Transport::Plain(_) => false,
+            Transport::Tls(sealed) => sealed.tls.wants_write(),
+        }
+    }
+
+    /// Ready once all that was taken to be sent has gone, or cannot go any more.
+    pub(super) fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<()> {
+        match self {
+            Transport::Plain(_) => Poll::Ready(()),
+            Transport::Tls(sealed) => sealed.poll_flush(cx),
+        }
+    }
+
+    /// Say properly that nothing more will be sent; what says so may have to be flushed.
+    pub(super) fn say_end(&mut self) {
+        if let Transport::Tls(sealed) = self {
+            sealed.tls.close();
+        }
     }
 
     /// Read what has arrived; `WouldBlock` when nothing has, 0 at a proper end, `UnexpectedEof` when TLS was cut short.
@@ -101,6 +167,10 @@ impl Transport {
 }
 
 impl Sealed {
+    fn over(socket: Socket, tls: Tls) -> Self {
+        Self { socket, tls, plain: Vec::new(), more: false }
+    }
+
     async fn shake_hands(&mut self) -> Result<(), Fault> {
         let lost = |why: io::Error| Fault::because(Kind::Tls, why);
         loop {
@@ -113,7 +183,7 @@ impl Sealed {
             self.socket.readable().await;
             match self.take() {
                 Ok(true) => {}
-                Ok(false) => return Err(Fault::because(Kind::Tls, "closed within the handshake")),
+                Ok(false) => return Err(Fault::because(Kind::Tls, CLOSED)),
                 Err(why) if why.kind() == ErrorKind::WouldBlock => {}
                 Err(why) => {
                     // The alert that says why is the provider's to see, too.
@@ -125,12 +195,19 @@ impl Sealed {
     }
 
     fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut plain = std::mem::take(&mut self.plain);
+        let read = self.read_onto(&mut plain, into.len());
+        if let Ok(n) = read {
+            into[..n].copy_from_slice(&plain);
+        }
+        read
+    }
+
+    /// Read what has arrived behind what `out` holds, up to `max` bytes of it.
+    fn read_onto(&mut self, out: &mut Vec<u8>, max: usize) -> io::Result<usize> {
         loop {
-            self.plain.clear();
-            match self.tls.plaintext(&mut self.plain, into.len()).map_err(broken)? {
+            match self.tls.plaintext(out, max).map_err(broken)? {
                 PlainState::Some(n) => {
-                    into[..n].copy_from_slice(&self.plain);
-                    self.plain = Vec::new();
                     self.more = true;
                     return Ok(n);
                 }
@@ -175,6 +252,20 @@ impl Sealed {
                 Err(why) => return Err(why),
             }
         }
+    }
+
+    fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<()> {
+        while self.tls.wants_write() {
+            if self.socket.poll_writable(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match self.flush() {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(_) => break,
+            }
+        }
+        Poll::Ready(())
     }
 
     fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {

@@ -72,6 +72,18 @@ pub struct Who {
     pub principal: String,
     /// Identity source (`peer`, `key`, `jwt`, …).
     pub source: String,
+    /// How strong its word is: `connection`, `signed`, `secret`, `asserted`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub strength: String,
+    /// Whom the principal acts for, where a trusted front says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// Groups that the source brought.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// The machine, where the source knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Address of the client's connection.
     pub peer: String,
 }

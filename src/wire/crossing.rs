@@ -24,6 +24,17 @@ pub enum Ask {
     Owner(String, oneshot::Sender<Option<Bound>>),
     /// A credential, made or kept; and the last one, where a provider has refused it.
     Credential(Source, Option<Made>, oneshot::Sender<Result<Lasting, Unmade>>),
+    /// What an issuer of tokens publishes at this address; answered once it is in force, or cannot be had now.
+    KeySet(String, oneshot::Sender<()>),
+    /// What a tailnet's daemon says.
+    Whois {
+        /// Its unix socket.
+        socket: String,
+        /// Path and query.
+        path: String,
+        /// Status and body, or why there is none.
+        reply: oneshot::Sender<Result<(u16, Bytes), &'static str>>,
+    },
 }
 
 /// What is known of a model's price.

@@ -92,7 +92,7 @@ fn hand_over_of(gate: &Gate, principal: &str) -> String {
     use weir::base::id::ExchangeId;
     use weir::record::record::{Note, Open, Outcome, Record, Who};
     let id = ExchangeId::new(1_700_000_000_000_000, 7, 1, 1);
-    let who = Who { principal: principal.into(), source: "key".into(), peer: String::new() };
+    let who = Who { principal: principal.into(), source: "key".into(), ..Who::default() };
     let record = Record { id, who: who.clone(), outcome: Outcome::Ok, status: 200, ..Record::default() };
     let open = Open { id, who, ..Open::default() };
     let notes = [Note::Open(Box::new(open)), Note::Close(Box::new(record))];

@@ -2,11 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use loadtest::{Client, Knobs, Provider};
+use weir::base::clock;
 use weir::config::compile;
+use weir::config::reload::Source;
 use weir::llm::dialect::paths::Flag;
 use weir::policy::glob::Glob;
 use weir::policy::snapshot::{self, Credential, Limits, Origin, Snapshot};
@@ -95,6 +99,59 @@ impl Gate {
         self.server = Some(server);
     }
 
+    /// As a file says, which is looked at again while the gateway runs. `$provider` in it is the synthetic provider,
+    /// `$data` the folder of the store, which `prepare` may fill before.
+    pub(crate) fn of_file(knobs: Knobs, text: &str, prepare: impl FnOnce(&Path)) -> Gate {
+        let provider = Provider::start(knobs);
+        let data = tempfile::tempdir().expect("a temporary folder");
+        prepare(data.path());
+        let file = data.path().join("weir.hujson");
+        std::fs::write(&file, filled_in(text, &provider, data.path())).expect("a configuration");
+        let source = Source { file: Some(file), ..Source::default() };
+        let loaded = source.load().unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let listeners = [loaded.install.listen.clone(), loaded.install.admin_listen.clone()].concat();
+        let options = Options {
+            listen: Vec::new(),
+            listeners,
+            data: data.path().to_owned(),
+            cores: Some(1),
+            snapshot: Arc::new(loaded.snapshot),
+            source,
+            install: Some(loaded.install),
+            drain_timeout: Duration::from_secs(5),
+            ..Options::default()
+        };
+        let server = Server::start(options.clone()).expect("the gateway starts");
+        Gate { addr: server.addresses[0], provider, server: Some(server), data, options }
+    }
+
+    /// Write the file anew, as an editor does: beside, then renamed.
+    pub(crate) fn write_file(&self, text: &str) {
+        let beside = self.data.path().join("weir.hujson.new");
+        std::fs::write(&beside, filled_in(text, &self.provider, self.data.path())).expect("a configuration");
+        std::fs::rename(beside, self.data.path().join("weir.hujson")).expect("in its place");
+    }
+
+    /// A page over the control socket, as admin: status and body.
+    pub(crate) fn control(&self, target: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.data.path().join("control.sock")).expect("a socket");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
+        write!(stream, "GET {target} HTTP/1.0\r\nhost: weir\r\n\r\n").expect("a request");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        (head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status"), body.to_owned())
+    }
+
+    /// The record of an exchange, once it is durable.
+    pub(crate) fn record(&self, reply: &loadtest::Reply) -> serde_json::Value {
+        let id = reply.header("x-weir-id").expect("an id");
+        wait_for("the record", || {
+            let (status, body) = self.control(&format!("/api/requests/{id}"));
+            (status == 200).then(|| serde_json::from_str(&body).expect("JSON"))
+        })
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(self.addr).timeout(Duration::from_secs(10))
     }
@@ -117,6 +174,22 @@ impl Gate {
         }
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+/// What `look` finds, once it finds something.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = clock::now().plus(Duration::from_secs(15));
+    while clock::now() < end {
+        if let Some(found) = look() {
+            return found;
+        }
+        clock::pause(Duration::from_millis(20));
+    }
+    panic!("{what} did not come in time");
+}
+
+fn filled_in(text: &str, provider: &Provider, data: &Path) -> String {
+    text.replace("$provider", &provider.url()).replace("$data", data.to_str().expect("UTF-8"))
 }
 
 impl Drop for Gate {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Serialize;
 
 use super::Room;
+use crate::admin::watch::ConfigView;
 use crate::base::clock;
 use crate::base::stats::Count;
 use crate::record::health::HealthView;
@@ -23,6 +24,7 @@ pub(super) struct Health {
     cores: Vec<Core>,
     writer: HealthView,
     providers: Vec<String>,
+    config: ConfigView,
 }
 
 #[derive(Serialize)]
@@ -55,6 +57,7 @@ pub(super) fn view(room: &Room) -> Health {
         records_queued: facts.stats.total(Count::RecordsQueued),
         cores: facts.stats.cores().iter().map(core).collect(),
         writer,
-        providers: facts.snapshot.providers.iter().map(|provider| provider.id.clone()).collect(),
+        config: facts.reloads.view(),
+        providers: facts.snapshot().providers.iter().map(|provider| provider.id.clone()).collect(),
     }
 }

@@ -168,7 +168,7 @@ async fn link(room: &Room, visit: &Visit<'_>) -> Answer {
 
 fn metrics_page(room: &Room, visit: &Visit<'_>) -> Answer {
     // In the embedded default the one user of this machine may read the counters of their own gateway.
-    if !visit.viewer.is_admin() && !room.facts.snapshot.loopback_is_user {
+    if !visit.viewer.is_admin() && !room.facts.snapshot().loopback_is_user {
         return Err(Problem::new(403, "metrics are for admins"));
     }
     Ok(whole(200, "text/plain; version=0.0.4; charset=utf-8", metrics::text(&room.facts, room.leases.seen())))

@@ -35,7 +35,7 @@ pub(super) fn list(room: &Room, visit: &Visit<'_>) -> Answer {
         Some(Some(("bucket", name))) => Some(crate::admin::question::decoded(name).ok_or_else(unreadable)?),
         Some(_) => return Err(unreadable()),
     };
-    let snapshot = &room.facts.snapshot;
+    let snapshot = &room.facts.snapshot();
     let mut rows = rows(room, snapshot, visit);
     if let Some(wanted) = wanted {
         rows.retain(|row| row.bucket == wanted || row.template == wanted);
@@ -73,7 +73,7 @@ pub(super) async fn refill(room: &Room, visit: &Visit<'_>) -> Answer {
     let asked: Refill = serde_json::from_slice(visit.body).map_err(|why| {
         Problem::new(422, "expected {\"bucket\": NAME, \"amount\": \"$5.00\"}").detail(why.to_string())
     })?;
-    let snapshot = &room.facts.snapshot;
+    let snapshot = &room.facts.snapshot();
     let (cell, bucket) = room.facts.budgets.find(&asked.bucket, snapshot).ok_or_else(|| {
         Problem::not_found("quota")
             .detail("nobody has drawn on a bucket of that full name; see GET /api/quotas")

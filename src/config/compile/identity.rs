@@ -3,7 +3,6 @@
 use super::Compiling;
 use crate::base::settings::{At, Problem};
 use crate::config::file::{Address, ListenerSettings};
-use crate::config::force;
 use crate::policy::identity::settings::{JwtSettings, SourceKind, SourceSettings};
 
 /// Issuers that hand tokens to anybody: without `require` everybody's CI runner would be let in.
@@ -28,7 +27,6 @@ impl Compiling<'_> {
             (None, None) => vec![SourceKind::Key],
         };
         self.check_sources(listener, &kinds);
-        self.problems.extend(kinds.iter().filter_map(|kind| force::source(*kind, &listener.address.place)));
         kinds
     }
 
@@ -67,6 +65,25 @@ impl Compiling<'_> {
                 place,
                 "takes client certificates and has no tls.client_ca",
                 "name the authority that signs them",
+            );
+        }
+        let balanced = !listener.proxy_protocol.is_empty();
+        if listener.proxy_protocol.iter().any(|network| network.is_everything()) {
+            let what = "believes everybody's PROXY header: anyone could claim any address";
+            self.error(place, what, "list the balancers' networks only");
+        }
+        if balanced && is_unix(listener) {
+            self.error(place, "has PROXY headers on a unix socket", "they are read from TCP balancers only");
+        }
+        if balanced && kinds.contains(&SourceKind::Peer) {
+            let what = "has \"peer\" behind a balancer, whom the kernel knows and not its clients";
+            self.warn(place, what, "what comes by the balancer will be answered 401");
+        }
+        if kinds.contains(&SourceKind::Tailnet) && is_unix(listener) {
+            self.error(
+                place,
+                "has \"tailnet\" on a unix socket, where there is no address to ask about",
+                "listen on TCP",
             );
         }
         if kinds.contains(&SourceKind::Peer) && !listener.address.is_local() {
@@ -120,7 +137,7 @@ impl Compiling<'_> {
         if open && !jwt.require.is_empty() && all.len() == jwt.require.len() {
             self.error(&jwt.issuer.place, "requires nothing: every pattern is **", "name your organisation");
         }
-        if !jwt.jwks.starts_with("https://") && !jwt.jwks.starts_with("http://127.0.0.1") {
+        if !jwt.jwks.starts_with("https://") && !is_at_home(&jwt.jwks) {
             self.error(&jwt.jwks.place, "the issuer's keys would be fetched unprotected", "use https");
         }
         if jwt.audience.0.is_empty() {
@@ -131,6 +148,13 @@ impl Compiling<'_> {
             );
         }
     }
+}
+
+/// Plain HTTP to this very machine: what a development issuer speaks.
+fn is_at_home(url: &str) -> bool {
+    let authority = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    let address = authority.and_then(|authority| authority.parse::<std::net::SocketAddr>().ok());
+    address.is_some_and(|address| address.ip().is_loopback())
 }
 
 /// All configured sources that can say something on this listener, each kind once.

@@ -3,6 +3,7 @@
 //! The library reads headers, keys and claims; signatures are verified by `ring`, which TLS brings anyway; time is
 //! handed in. Only asymmetric algorithms exist here, so a public key can never be taken for a shared secret.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Once;
 
@@ -11,6 +12,7 @@ use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::signature::{self, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey, Validation};
+use ring::digest::{Context, SHA256};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
@@ -40,21 +42,67 @@ impl KeySets {
         set.keys.retain(|jwk| {
             signs(jwk) && DecodingKey::from_jwk(jwk).is_ok_and(|key| key.family() != AlgorithmFamily::Hmac)
         });
+        if set.keys.is_empty() {
+            return Err("a key set without a key that verifies".into());
+        }
         let count = set.keys.len();
         self.by_url.insert(url.to_owned(), set);
         Ok(count)
     }
+
+    /// What stood there is believed no longer.
+    pub fn forget(&mut self, url: &str) {
+        self.by_url.remove(url);
+    }
 }
+
+/// Tokens verified lately, by one core: a signature costs a hundred times what looking it up does. Only good ones are
+/// remembered, until they end or for a minute; a new set of keys forgets all.
+#[derive(Debug, Default)]
+pub struct Seen(RefCell<HashMap<[u8; 32], (Wall, Principal)>>);
+
+impl Seen {
+    /// Forget all: what was verified with is no longer what is trusted.
+    pub fn forget(&self) {
+        self.0.borrow_mut().clear();
+    }
+
+    fn known(&self, token: &[u8; 32], now: Wall) -> Option<Principal> {
+        let seen = self.0.borrow();
+        seen.get(token).filter(|(until, _)| now < *until).map(|(_, principal)| principal.clone())
+    }
+
+    fn put(&self, token: [u8; 32], until: Wall, principal: &Principal) {
+        let mut seen = self.0.borrow_mut();
+        if seen.len() >= SEEN_MAX {
+            seen.clear();
+        }
+        seen.insert(token, (until, principal.clone()));
+    }
+}
+
+/// Tokens remembered per core; past it all are forgotten and verified again.
+const SEEN_MAX: usize = 4096;
+/// How long a verified token is believed without looking again.
+const SEEN_LASTS_US: Wall = 60_000_000;
 
 /// Whose token this is. A token of another issuer is no evidence; a bad one of this issuer ends the search.
 #[must_use]
-pub fn judge(settings: &JwtSettings, sets: &KeySets, shown: &Shown<'_>, now: Wall) -> Found {
+pub fn judge(settings: &JwtSettings, sets: &KeySets, seen: &Seen, shown: &Shown<'_>, now: Wall) -> Found {
     let token = match shown.only(&settings.header.0) {
         None => return Found::Nothing,
         Some(Err(())) => return Found::Bad("the token's field stands twice or is no text"),
         Some(Ok(value)) => super::bearer(value).unwrap_or(value),
     };
-    if token.len() > TOKEN_BYTES_MAX || issuer_of(token).as_deref() != Some(settings.issuer.as_str()) {
+    // A key of ours, or a vendor's, has no claims to decode.
+    if token.len() > TOKEN_BYTES_MAX || token.bytes().filter(|byte| *byte == b'.').count() != 2 {
+        return Found::Nothing;
+    }
+    let mark = mark_of(settings, token);
+    if let Some(principal) = seen.known(&mark, now) {
+        return Found::Principal(principal);
+    }
+    if issuer_of(token).as_deref() != Some(settings.issuer.as_str()) {
         return Found::Nothing;
     }
     let Some(set) = sets.by_url.get(&settings.jwks.value) else { return Found::NeedsKeys };
@@ -68,7 +116,22 @@ pub fn judge(settings: &JwtSettings, sets: &KeySets, shown: &Shown<'_>, now: Wal
     {
         return Found::Bad(why);
     }
-    named(settings, &claims)
+    let found = named(settings, &claims);
+    if let Found::Principal(principal) = &found {
+        let ends = claims.get("exp").and_then(Value::as_f64).map_or(0, |end| (end * 1e6) as Wall);
+        seen.put(mark, ends.min(now.saturating_add(SEEN_LASTS_US)), principal);
+    }
+    found
+}
+
+/// What a token is remembered by: also by what it was judged by, since two sources may read the same field.
+fn mark_of(settings: &JwtSettings, token: &str) -> [u8; 32] {
+    let mut hash = Context::new(&SHA256);
+    hash.update(format!("{}\0", settings.place.path).as_bytes());
+    hash.update(token.as_bytes());
+    let mut mark = [0; 32];
+    mark.copy_from_slice(hash.finish().as_ref());
+    mark
 }
 
 /// The issuer a token claims, before anything is believed.

@@ -44,6 +44,9 @@ pub struct KeyRow {
     /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Wall>,
+    /// Whether what runs under it ends with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Groups it brings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -93,6 +96,7 @@ pub fn mint(
         created: now,
         expires,
         revoked: None,
+        cut: false,
         groups,
     };
     Ok(Minted { key, row })
@@ -110,6 +114,20 @@ impl KeyRing {
     pub fn over(rows: impl IntoIterator<Item = KeyRow>) -> Self {
         let entry = |row: KeyRow| unhex(&row.sha256).map(|hash| (row.id.clone().into(), (row, hash)));
         Self { by_id: rows.into_iter().filter_map(entry).collect() }
+    }
+
+    /// Whether streams that this key began must end: it was taken back so, or is gone altogether.
+    #[must_use]
+    pub fn cuts(&self, id: &str) -> bool {
+        self.by_id.get(id).is_none_or(|(row, _)| row.revoked.is_some() && row.cut)
+    }
+
+    /// Whether a key that was good once still is.
+    #[must_use]
+    pub fn holds(&self, id: &str, now: Wall) -> bool {
+        self.by_id
+            .get(id)
+            .is_some_and(|(row, _)| row.revoked.is_none() && row.expires.is_none_or(|expires| now < expires))
     }
 
     /// Whose key this is.
@@ -139,6 +157,12 @@ impl KeyRing {
             ..Principal::default()
         })
     }
+}
+
+/// The public part of a key.
+#[must_use]
+pub fn id_in(key: &str) -> Option<&str> {
+    key.strip_prefix(MARK)?.split_once('_').map(|(id, _)| id)
 }
 
 /// The key in a field's value, if it is one of ours: `Bearer weir_…` or bare.
@@ -189,6 +213,7 @@ mod tests {
             ("ci", Kind::Key, &["bots".to_owned()][..])
         );
         assert_eq!(ring.judge(&minted.key, 100), Err(BadKey::Expired));
+        assert!(ring.holds(&minted.row.id, 99) && !ring.holds(&minted.row.id, 100) && !ring.holds("", 1));
         let revoked = KeyRing::over([KeyRow { revoked: Some(50), ..minted.row.clone() }]);
         assert_eq!(revoked.judge(&minted.key, 60), Err(BadKey::Revoked));
         let json = serde_json::to_string(&minted.row).expect("json");

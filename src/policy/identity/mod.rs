@@ -17,16 +17,19 @@ pub mod settings;
 pub mod tailnet;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::grant::Gives;
 use crate::base::clock::Wall;
 use settings::{SourceKind, SourceSettings};
 
 /// What a connection shows about its other end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// Address of the peer; none on a unix socket.
+    /// Address of the peer, as a trusted balancer tells it where there is one; none on a unix socket.
     pub peer: Option<SocketAddr>,
+    /// Whether the other end is known to be on this machine: never so of one a balancer speaks for.
+    pub here: bool,
     /// Local uid of the peer, where the kernel told it (loopback, unix socket).
     pub uid: Option<u32>,
     /// Login of that uid.
@@ -70,6 +73,14 @@ pub struct Principal {
     pub carried: Vec<Gives>,
 }
 
+impl Principal {
+    /// The name under which it is recorded and shown. A key called like a person is not that person.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if self.kind == Kind::Key { format!("key:{}", self.name) } else { self.name.clone() }
+    }
+}
+
 /// The name is enough to spread them; equality still looks at everything.
 impl std::hash::Hash for Principal {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
@@ -83,8 +94,8 @@ impl std::hash::Hash for Principal {
 pub struct Shown<'a> {
     /// What the connection shows.
     pub evidence: &'a Evidence,
-    /// Client certificate (DER) that TLS has verified.
-    pub certificate: Option<&'a [u8]>,
+    /// Client certificate that TLS has verified.
+    pub certificate: Option<&'a mtls::Certified>,
     /// The tailnet daemon's word about the connection, once it was asked.
     pub whois: Option<&'a tailnet::Whois>,
     /// Header fields as received.
@@ -117,6 +128,15 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// What is trusted beside the configuration: minted keys and issuers' published keys. Swapped whole, like the snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Keys minted by weir.
+    pub keys: Arc<key::KeyRing>,
+    /// Issuers' published keys.
+    pub key_sets: Arc<jwt::KeySets>,
+}
+
 /// What the gateway knows that evidence is held against.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
@@ -126,6 +146,8 @@ pub struct Known<'a> {
     pub keys: &'a key::KeyRing,
     /// Issuers' published keys.
     pub key_sets: &'a jwt::KeySets,
+    /// Tokens verified lately.
+    pub seen: &'a jwt::Seen,
 }
 
 /// What one source found.
@@ -163,6 +185,8 @@ pub struct Vouched {
     pub principal: Principal,
     /// Fields that were evidence, in lower case: they never leave.
     pub consumed: Vec<String>,
+    /// Id of the key that vouched, where one did: what `weir key revoke --cut` is about.
+    pub key: Option<String>,
 }
 
 /// What a source needs to be looked up.
@@ -197,10 +221,11 @@ fn one(source: &SourceSettings, known: Known<'_>, shown: &Shown<'_>, now: Wall) 
     let kind = source.kind();
     match source {
         SourceSettings::Peer(_) | SourceSettings::Key(_) => None,
-        SourceSettings::Mtls(mtls) => step(kind, mtls::judge(mtls, shown), &[], None),
+        SourceSettings::Mtls(mtls) => step(kind, mtls::judge(mtls, shown, now), &[], None),
         SourceSettings::Jwt(jwt) => {
             let keys = Lookup::KeySet(jwt.jwks.value.clone());
-            step(kind, jwt::judge(jwt, known.key_sets, shown, now), &[&jwt.header.0], Some(keys))
+            let found = jwt::judge(jwt, known.key_sets, known.seen, shown, now);
+            step(kind, found, &[&jwt.header.0], Some(keys))
         }
         SourceSettings::Headers(headers) => {
             step(kind, headers::judge(headers, shown), &[&headers.user.0], None)
@@ -219,6 +244,7 @@ fn step(kind: SourceKind, found: Found, consumed: &[&str], lookup: Option<Lookup
         Found::Principal(principal) => Some(Judged::Known(Vouched {
             principal,
             consumed: consumed.iter().map(|name| (*name).to_owned()).collect(),
+            key: None,
         })),
         Found::Bad(why) => Some(Judged::Refused(kind, why)),
         Found::NeedsKeys | Found::NeedsWhois => lookup.map(Judged::NeedsLookup),
@@ -252,17 +278,26 @@ fn by_key(keys: &key::KeyRing, shown: &Shown<'_>, now: Wall) -> Option<Judged> {
         return Some(Judged::Refused(SourceKind::Key, "two different keys"));
     }
     let found = match keys.judge(first, now) {
-        Ok(principal) => {
-            let loopback = shown.evidence.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-            Found::Principal(Principal { loopback, ..principal })
-        }
+        Ok(principal) => Found::Principal(Principal { loopback: is_from_here(shown), ..principal }),
         Err(key::BadKey::Malformed) => Found::Bad("what begins with weir_ is no key"),
         Err(key::BadKey::Unknown) => Found::Bad("an unknown key"),
         Err(key::BadKey::Expired) => Found::Bad("an expired key"),
         Err(key::BadKey::Revoked) => Found::Bad("a revoked key"),
     };
     let consumed: Vec<&str> = ours.iter().map(|(name, _)| *name).collect();
-    step(SourceKind::Key, found, &consumed, None)
+    let judged = step(SourceKind::Key, found, &consumed, None);
+    judged.map(|judged| match judged {
+        Judged::Known(vouched) => {
+            Judged::Known(Vouched { key: key::id_in(first).map(str::to_owned), ..vouched })
+        }
+        other => other,
+    })
+}
+
+/// Whether the asker itself is on this machine. Behind a front that is, it need not be.
+fn is_from_here(shown: &Shown<'_>) -> bool {
+    let direct = shown.evidence.here && shown.evidence.peer.is_some();
+    direct && !shown.fields.iter().any(|(name, _)| peer::is_front_field(name))
 }
 
 /// What follows `Bearer `, in any case.
@@ -287,24 +322,36 @@ const ABOUT_THE_CLIENT: [&str; 9] = [
 /// Beginnings of such fields.
 const ABOUT_THE_CLIENT_PREFIXES: [&str; 4] = ["x-forwarded-", "tailscale-", "cf-access-", "cf-connecting-"];
 
-/// Whether a field is withheld from providers whatever it holds. Credentials are the credential rule's business;
-/// what a source took as evidence is in [`Vouched::consumed`].
+/// Whether a field is withheld from providers and from the record whatever it holds. Credentials are the credential
+/// rule's business; what a source took as evidence is in [`Vouched::consumed`].
 #[must_use]
-pub fn is_withheld(name: &str, sources: &[SourceSettings]) -> bool {
-    let name = name.to_ascii_lowercase();
-    ABOUT_THE_CLIENT.contains(&name.as_str())
-        || ABOUT_THE_CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || sources.iter().any(|source| is_of(source, &name))
+pub fn is_withheld(name: &[u8], sources: &[SourceSettings]) -> bool {
+    is_about_the_client(name) || sources.iter().any(|source| is_of(source, name))
 }
 
-fn is_of(source: &SourceSettings, name: &str) -> bool {
+/// Fields that speak of the client, whatever the configuration.
+#[must_use]
+pub fn is_about_the_client(name: &[u8]) -> bool {
+    // Most fields of a request are told from these by their first letter.
+    if !name.first().is_some_and(|first| b"cpfvxt".contains(&first.to_ascii_lowercase())) {
+        return false;
+    }
+    let begins = |prefix: &&str| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    ABOUT_THE_CLIENT.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
+        || ABOUT_THE_CLIENT_PREFIXES.iter().any(begins)
+}
+
+fn is_of(source: &SourceSettings, name: &[u8]) -> bool {
+    let is = |own: &str| name.eq_ignore_ascii_case(own.as_bytes());
     match source {
         SourceSettings::Headers(headers) => {
             let named = [Some(&headers.user), headers.groups.as_ref(), headers.on_behalf_of.as_ref()];
-            named.into_iter().flatten().any(|header| header.0 == name)
+            named.into_iter().flatten().any(|header| is(&header.0))
         }
         // A provider's own credential may stand in the same field, which is then replaced or passed on as such.
-        SourceSettings::Jwt(jwt) => jwt.header.0 == name && !key::FIELDS.contains(&name),
+        SourceSettings::Jwt(jwt) => is(&jwt.header.0) && !key::FIELDS.iter().any(|field| is(field)),
         _ => false,
     }
 }

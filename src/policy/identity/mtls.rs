@@ -7,12 +7,32 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 use super::settings::{MtlsSettings, SanKind};
 use super::{Found, Kind, Principal, Shown};
+use crate::base::clock::Wall;
+
+/// What a certificate shows, read once per connection. One that cannot be read shows nothing, and vouches for nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certified {
+    names: Option<Vec<(SanKind, String)>>,
+    ends: Wall,
+}
+
+/// Read a certificate (DER).
+#[must_use]
+pub fn read(der: &[u8]) -> Certified {
+    let Ok(certificate) = Certificate::from_der(der) else { return Certified::default() };
+    let ends = certificate.tbs_certificate.validity.not_after.to_unix_duration();
+    Certified { names: names(&certificate), ends: u64::try_from(ends.as_micros()).unwrap_or(u64::MAX) }
+}
 
 /// The first name of the configured kinds. A certificate without one is nobody: the subject's common name is not read.
 #[must_use]
-pub fn judge(settings: &MtlsSettings, shown: &Shown<'_>) -> Found {
-    let Some(der) = shown.certificate else { return Found::Nothing };
-    let Some(names) = names(der) else { return Found::Bad("the client certificate cannot be read") };
+pub fn judge(settings: &MtlsSettings, shown: &Shown<'_>, now: Wall) -> Found {
+    let Some(shown) = shown.certificate else { return Found::Nothing };
+    let Some(names) = &shown.names else { return Found::Bad("the client certificate cannot be read") };
+    // TLS has looked at the clock once; the connection may outlive the certificate.
+    if now > shown.ends {
+        return Found::Bad("the client certificate has expired");
+    }
     let first = settings.names.iter().find_map(|wanted| names.iter().find(|(kind, _)| kind == wanted));
     match first {
         None => Found::Bad("the client certificate has no name that counts"),
@@ -26,8 +46,7 @@ pub fn judge(settings: &MtlsSettings, shown: &Shown<'_>) -> Found {
 }
 
 /// Subject alternative names, with control characters in none of them.
-fn names(der: &[u8]) -> Option<Vec<(SanKind, String)>> {
-    let certificate = Certificate::from_der(der).ok()?;
+fn names(certificate: &Certificate) -> Option<Vec<(SanKind, String)>> {
     let extension: Option<(bool, SubjectAltName)> = certificate.tbs_certificate.get().ok()?;
     let names = extension.map(|(_, names)| names.0).unwrap_or_default();
     let named = |name: &GeneralName| match name {
@@ -64,8 +83,8 @@ mod tests {
             source: SourceKind::Mtls,
             names: vec![SanKind::Spiffe, SanKind::Email, SanKind::Dns],
         };
-        let evidence = Evidence { peer: None, uid: None, login: None };
-        judge(&settings, &Shown { certificate: der, ..Shown::of(&evidence, &[]) })
+        let (evidence, shown) = (Evidence::default(), der.map(read));
+        judge(&settings, &Shown { certificate: shown.as_ref(), ..Shown::of(&evidence, &[]) }, 1)
     }
 
     #[test]
@@ -96,5 +115,16 @@ mod tests {
             assert!(matches!(judged(Some(&der[..cut])), Found::Bad(_)), "{cut}");
         }
         assert!(matches!(judged(None), Found::Nothing));
+    }
+
+    #[test]
+    fn a_connection_that_outlives_its_certificate_is_nobodys() {
+        let shown = read(&certificate(vec![rcgen::SanType::DnsName("a.example".try_into().expect("text"))]));
+        let settings =
+            MtlsSettings { place: Place::default(), source: SourceKind::Mtls, names: vec![SanKind::Dns] };
+        let evidence = Evidence::default();
+        let evident = Shown { certificate: Some(&shown), ..Shown::of(&evidence, &[]) };
+        assert!(matches!(judge(&settings, &evident, shown.ends), Found::Principal(_)));
+        assert!(matches!(judge(&settings, &evident, shown.ends + 1), Found::Bad(_)));
     }
 }

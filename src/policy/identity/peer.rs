@@ -5,8 +5,7 @@ use super::{Evidence, Principal};
 /// The local user behind the connection, if the kernel names one.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Option<Principal> {
-    let local = evidence.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
-    let uid = evidence.uid.filter(|_| local)?;
+    let uid = evidence.uid.filter(|_| evidence.here)?;
     let name = evidence.login.clone().unwrap_or_else(|| format!("uid:{uid}"));
     Some(Principal { name, source: "peer", loopback: true, ..Principal::default() })
 }
@@ -28,7 +27,8 @@ mod tests {
     use super::*;
 
     fn evidence(peer: &str, uid: Option<u32>) -> Evidence {
-        Evidence { peer: Some(peer.parse().unwrap()), uid, login: None }
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        Evidence { peer: Some(peer), here: peer.ip().to_canonical().is_loopback(), uid, login: None }
     }
 
     #[test]
@@ -37,6 +37,8 @@ mod tests {
         assert!(judge(&evidence("[::ffff:127.0.0.1]:5", Some(7))).is_some());
         assert!(judge(&evidence("127.0.0.1:5", None)).is_none());
         assert!(judge(&evidence("192.0.2.1:5", Some(7))).is_none());
+        let through_a_balancer = Evidence { here: false, ..evidence("127.0.0.1:5", Some(7)) };
+        assert!(judge(&through_a_balancer).is_none());
     }
 
     #[test]

@@ -73,6 +73,8 @@ settings! {
         pub audience: OneOrMore,
         /// Where the issuer's keys are (JWKS).
         pub jwks: At<String>,
+        /// Private networks that `jwks` may stand in, beside its own literal address.
+        pub private_networks: Vec<Network> = Vec::new(),
         /// Claim that names the principal.
         pub user_claim: String = "email".into(),
         /// Claim that lists groups.
@@ -133,6 +135,20 @@ pub enum SourceSettings {
     Tailnet(TailnetSettings),
     /// See [`TailscaleServeSettings`].
     TailscaleServe(TailscaleServeSettings),
+}
+
+impl SourceKind {
+    /// How strong its word is, for the record: whether it holds for the connection itself, is signed by somebody else,
+    /// is a secret that was shown, or is another's assertion.
+    #[must_use]
+    pub fn strength(self) -> &'static str {
+        match self {
+            SourceKind::Peer | SourceKind::Mtls | SourceKind::Tailnet => "connection",
+            SourceKind::Jwt => "signed",
+            SourceKind::Key => "secret",
+            SourceKind::Headers | SourceKind::TailscaleServe => "asserted",
+        }
+    }
 }
 
 impl SourceSettings {

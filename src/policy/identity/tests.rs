@@ -35,7 +35,8 @@ fn tailnet() -> SourceSettings {
 }
 
 fn from(peer: &str) -> Evidence {
-    Evidence { peer: Some(peer.parse().expect(peer)), uid: None, login: None }
+    let peer: SocketAddr = peer.parse().expect(peer);
+    Evidence { peer: Some(peer), here: peer.ip().is_loopback(), uid: None, login: None }
 }
 
 struct Bench {
@@ -55,7 +56,8 @@ impl Bench {
     fn judge(&self, order: &[SourceKind], evidence: &Evidence, fields: &[(&str, &str)]) -> Judged {
         let sources = [headers(), serve(), tailnet()];
         let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        let known = Known { sources: &sources, keys: &self.keys, key_sets: &jwt::KeySets::default() };
+        let (key_sets, seen) = (jwt::KeySets::default(), jwt::Seen::default());
+        let known = Known { sources: &sources, keys: &self.keys, key_sets: &key_sets, seen: &seen };
         judge(order, known, &Shown::of(evidence, &fields), 10)
     }
 }
@@ -78,7 +80,7 @@ fn attempts() {
     let bench = bench();
     let (good, revoked) = (bench.good.as_str(), bench.revoked.as_str());
     let local = Evidence { login: Some("me".into()), uid: Some(1000), ..from("127.0.0.1:5") };
-    let socket = |uid| Evidence { peer: None, uid: Some(uid), login: Some("somebody".into()) };
+    let socket = |uid| Evidence { peer: None, here: true, uid: Some(uid), login: Some("somebody".into()) };
     let bearer = format!("Bearer {good}");
     let upper = good.to_uppercase();
     let rows: &[Attempt<'_>] = &[
@@ -140,6 +142,8 @@ fn what_was_evidence_never_leaves() {
         panic!()
     };
     assert_eq!(vouched.consumed, ["authorization", "x-api-key"]);
+    assert_eq!(vouched.key.as_deref(), bench.good.get(5..13));
+    assert_eq!(vouched.principal.label(), "key:ci");
     for name in [
         "Cookie",
         "X-Auth-Email",
@@ -151,18 +155,18 @@ fn what_was_evidence_never_leaves() {
         "Proxy-Authorization",
         "Cf-Access-Jwt-Assertion",
     ] {
-        assert!(is_withheld(name, &[headers()]), "{name}");
+        assert!(is_withheld(name.as_bytes(), &[headers()]), "{name}");
     }
     for name in ["authorization", "anthropic-beta", "x-api-key", "user-agent", "x-stainless-lang"] {
-        assert!(!is_withheld(name, &[headers()]), "{name}");
+        assert!(!is_withheld(name.as_bytes(), &[headers()]), "{name}");
     }
 }
 
 #[test]
 fn the_tailnet_is_asked_once_and_silence_is_a_refusal() {
     let sources = [tailnet()];
-    let known =
-        Known { sources: &sources, keys: &key::KeyRing::default(), key_sets: &jwt::KeySets::default() };
+    let (keys, key_sets, seen) = (key::KeyRing::default(), jwt::KeySets::default(), jwt::Seen::default());
+    let known = Known { sources: &sources, keys: &keys, key_sets: &key_sets, seen: &seen };
     let evidence = from("100.64.0.1:5");
     let ask = |whois| judge(&[SourceKind::Tailnet], known, &Shown { whois, ..Shown::of(&evidence, &[]) }, 0);
     assert_eq!(ask(None), Judged::NeedsLookup(Lookup::Whois));

@@ -32,6 +32,7 @@ fn settings() -> JwtSettings {
         user_claim: "email".into(),
         groups_claim: Some("groups".into()),
         require: vec![(at("repository"), Glob::new("my-org/*").expect("glob"))],
+        private_networks: Vec::new(),
         leeway: std::time::Duration::from_secs(30),
     }
 }
@@ -82,9 +83,9 @@ fn claims() -> Value {
 }
 
 fn judged(sets: &KeySets, field: &str, token: &str) -> Found {
-    let evidence = Evidence { peer: None, uid: None, login: None };
+    let evidence = Evidence::default();
     let fields = [(field.as_bytes(), token.as_bytes())];
-    judge(&settings(), sets, &Shown::of(&evidence, &fields), NOW)
+    judge(&settings(), sets, &Seen::default(), &Shown::of(&evidence, &fields), NOW)
 }
 
 #[test]

@@ -1,0 +1,106 @@
+//! Keys minted by weir: in every field, revoked with something weaker behind them, and cut.
+
+use std::path::Path;
+use std::time::Duration;
+
+use loadtest::{Ended, Knobs, Request};
+use weir::config::keys;
+use weir::policy::identity::key::{KeyRow, Minted, mint};
+
+use super::{ASK, ask, file, refused};
+use crate::gate::{Gate, wait_for};
+
+const SOURCES: &str =
+    r#"[{"source": "key"}, {"source": "headers", "trusted": ["127.0.0.1"], "user": "x-auth-email"}]"#;
+
+fn minted(name: &str) -> Minted {
+    mint(name, 1, None, vec!["bots".into()]).expect("minted")
+}
+
+fn write(data: &Path, rows: &[KeyRow]) {
+    keys::write(data, rows).expect("written");
+}
+
+fn gate_with(rows: &[KeyRow]) -> Gate {
+    Gate::of_file(Knobs { keep: true, ..Knobs::default() }, &file(r#"["127.0.0.1:0"]"#, SOURCES), |data| {
+        write(data, rows);
+    })
+}
+
+#[test]
+fn a_key_opens_in_every_field_and_goes_nowhere_else() {
+    let minted = minted("ci");
+    let gate = gate_with(std::slice::from_ref(&minted.row));
+    let bearer = format!("Bearer {}", minted.key);
+    for (field, value) in [
+        ("authorization", bearer.as_str()),
+        ("X-Api-Key", &minted.key),
+        ("x-goog-api-key", &minted.key),
+        ("Api-Key", &minted.key),
+    ] {
+        let reply = ask(&gate, &[(field, value), ("x-auth-email", "boss@example.com"), ("cookie", "a=b")]);
+        assert_eq!(reply.status, 200, "{field}: {}", reply.text());
+        let record = gate.record(&reply);
+        assert_eq!(record["who"]["principal"], "key:ci", "{record}");
+        assert_eq!(record["who"]["source"], "key");
+        assert_eq!(record["who"]["strength"], "secret");
+        assert_eq!(record["who"]["groups"], serde_json::json!(["bots"]));
+        assert!(!record.to_string().contains(&minted.key), "{record}");
+        assert!(!record.to_string().contains("boss@example.com"), "{record}");
+        let served = gate.provider.truth().pop().expect("it went up");
+        assert_eq!(served.header("x-api-key"), Some("held-by-the-gateway"));
+        for gone in ["authorization", "api-key", "x-goog-api-key", "x-auth-email", "cookie"] {
+            assert_eq!(served.header(gone), None, "{gone}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_key_ends_the_search_whatever_stands_behind_it() {
+    let (good, bad, old) = (minted("ci"), minted("ci"), minted("old"));
+    let expired = KeyRow { expires: Some(2), ..old.row };
+    let gate = gate_with(&[good.row.clone(), KeyRow { revoked: Some(2), ..bad.row }, expired]);
+    let weaker = ("x-auth-email", "alice@example.com");
+    assert_eq!(ask(&gate, &[weaker]).status, 200, "alone it is believed");
+    refused(&gate, &[("x-api-key", &bad.key), weaker], "bad_identity", "key: a revoked key");
+    refused(&gate, &[("x-api-key", &old.key), weaker], "bad_identity", "key: an expired key");
+    refused(&gate, &[("authorization", "Bearer weir_guessed_by_somebody"), weaker], "bad_identity", "no key");
+    let other_secret = format!("{}{}", &good.key[..14], &bad.key[14..]);
+    refused(&gate, &[("x-api-key", &other_secret), weaker], "bad_identity", "an unknown key");
+    refused(&gate, &[("x-api-key", &good.key), ("api-key", &bad.key)], "bad_identity", "two different keys");
+    refused(&gate, &[("authorization", "Bearer sk-somebody-elses")], "no_identity", "");
+    refused(&gate, &[], "no_identity", "");
+}
+
+#[test]
+fn a_revoked_key_opens_nothing_more_and_a_cut_one_ends_what_runs() {
+    let (kept, cut) = (minted("kept"), minted("cut"));
+    let gate = gate_with(&[kept.row.clone(), cut.row.clone()]);
+    let slow = |key: &str| Request::messages(ASK).header("x-api-key", key).synthetic("events=60,delay_ms=50");
+    std::thread::scope(|scope| {
+        let stream = |key: &str| {
+            let (request, mut client) = (slow(key), gate.client().timeout(Duration::from_secs(20)));
+            scope.spawn(move || client.send(&request).expect("an answer"))
+        };
+        let (goes_on, ends) = (stream(&kept.key), stream(&cut.key));
+        wait_for("both streams", || (gate.provider.requests().0 == 2).then_some(()));
+        write(
+            gate.data.path(),
+            &[
+                KeyRow { revoked: Some(2), ..kept.row.clone() },
+                KeyRow { revoked: Some(2), cut: true, ..cut.row.clone() },
+            ],
+        );
+        let ended = ends.join().expect("a reply");
+        assert_eq!((ended.status, ended.ended), (200, Ended::Truncated));
+        let went_on = goes_on.join().expect("a reply");
+        assert_eq!((went_on.status, went_on.ended), (200, Ended::Complete), "revoked, not cut");
+    });
+    refused(&gate, &[("x-api-key", &kept.key)], "bad_identity", "a revoked key");
+    let rows = wait_for("the cut stream's row", || {
+        let (_, body) = gate.control("/api/requests?principal=key:cut");
+        let rows: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        rows[0]["outcome"].is_string().then_some(rows)
+    });
+    assert_eq!(rows[0]["outcome"], "refused", "{rows}");
+}
