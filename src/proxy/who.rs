@@ -16,6 +16,7 @@ use super::lookup;
 use crate::base::clock;
 use crate::base::fields::Fields;
 use crate::policy::decide::Denial;
+use crate::policy::identity::key::MARK;
 use crate::policy::identity::{self, Judged, Known, Lookup, Shown, Vouched};
 use crate::wire::h1::Request;
 
@@ -46,6 +47,10 @@ async fn asker(core: &Core, conn: &mut Conn, request: &Request) -> Result<Vec<St
     if core.is_of_the_peer(conn.listener) {
         return of_the_peer(conn);
     }
+    if request.head.query().is_some_and(shows_key) {
+        // Queries end up in logs, and in passthrough at the vendor.
+        return Err(Fault::because(Kind::BadIdentity, "key: in the query, where it is no evidence"));
+    }
     let refused =
         |source: &str, why: &str| Err(Fault::because(Kind::BadIdentity, format!("{source}: {why}")));
     match look(core, conn, request).await {
@@ -61,6 +66,11 @@ async fn asker(core: &Core, conn: &mut Conn, request: &Request) -> Result<Vec<St
             refused("jwt", "signed with a key that its issuer does not publish, or cannot be asked for")
         }
     }
+}
+
+/// Whether a query has a key of ours for a value.
+fn shows_key(query: &str) -> bool {
+    query.split(['&', ';']).filter_map(|pair| pair.split_once('=')).any(|(_, value)| value.starts_with(MARK))
 }
 
 /// Known since the connection began, or never.
