@@ -29,7 +29,9 @@
 //!      │                                         ▼
 //!      └──────────── 4 store reader ◀──────── record ─────────▶ segments, index
 //!
-//!    data ──5 Ask──▶ control      admin pages, DNS, key sets, whois: bounded request and response
+//!    data ──5 Ask──▶ control      admin pages, DNS, key sets, whois, leases: bounded request and response
+//!    control ──6 Command──▶ record      balances changed by hand, acknowledged when durable
+//!    data ◀─ policy::quota::Budgets ─▶ data      one cell per bucket: the one thing that cores share
 //! ```
 //!
 //! # Life of an exchange
