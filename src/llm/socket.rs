@@ -77,10 +77,13 @@ pub struct Heard {
     pub model_told: bool,
     /// Status of an error, where it says one.
     pub status: Option<u16>,
+    /// Id of the response that it opens.
+    pub opened: Option<String>,
 }
 
 impl Heard {
-    const SOCKET: Heard = Heard { of: Of::Socket, ended: None, model_told: false, status: None };
+    const SOCKET: Heard =
+        Heard { of: Of::Socket, ended: None, model_told: false, status: None, opened: None };
 }
 
 /// Follows the exchanges of one socket.
@@ -95,6 +98,8 @@ pub struct Socket {
     next: Ticket,
     /// Responses that have ended lately: what else comes of them is not a new exchange.
     past: VecDeque<String>,
+    /// Responses that were made here: a later message may go on from one.
+    made: VecDeque<String>,
 }
 
 #[derive(Debug)]
@@ -113,18 +118,26 @@ struct Running {
 /// Exchanges under way at once; one more is refused.
 pub const RUNNING_MAX: usize = 64;
 const PAST_MAX: usize = 32;
+const MADE_MAX: usize = 256;
 
 impl Socket {
     /// A reader for a socket in that language; `model` is the one that the address names, if it does.
     #[must_use]
     pub fn new(dialect: Dialect, model: Option<String>) -> Self {
-        Socket { dialect, model, told: None, running: Vec::new(), next: 0, past: VecDeque::new() }
+        let (past, made) = (VecDeque::new(), VecDeque::new());
+        Socket { dialect, model, told: None, running: Vec::new(), next: 0, past, made }
     }
 
     /// Model of the session so far.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
+    }
+
+    /// Whether a response of that id was made on this socket, and not long ago.
+    #[must_use]
+    pub fn has_made(&self, id: &str) -> bool {
+        self.made.iter().any(|own| own == id)
     }
 
     /// Whether any exchange is under way.
@@ -215,12 +228,14 @@ impl Socket {
     /// An event of a response.
     fn response(&mut self, event: &Event<'_>) -> Heard {
         let known = event.id().and_then(|id| self.by_id(&id));
+        let mut opened = None;
         let slot = match (known, event.id()) {
             (Some(slot), _) => slot,
             (None, Some(id)) if self.past.contains(&id) => return Heard::SOCKET,
             (None, Some(id)) if event.response.is_some() => match self.waiting(event) {
                 Some(slot) => {
-                    self.running[slot].response = Some(id);
+                    self.opens(slot, id.clone());
+                    opened = Some(id);
                     slot
                 }
                 None => return self.unasked(event, id),
@@ -231,11 +246,16 @@ impl Socket {
             },
         };
         self.running[slot].reader.event(b"", event.message.bytes());
-        if self.running[slot].reader.saw_terminal() {
-            self.close(slot, event)
-        } else {
-            self.heard(Some(slot))
-        }
+        let over = self.running[slot].reader.saw_terminal();
+        let heard = if over { self.close(slot, event) } else { self.heard(Some(slot)) };
+        Heard { opened, ..heard }
+    }
+
+    /// The response of an exchange has its id.
+    fn opens(&mut self, slot: usize, id: String) {
+        self.made.truncate(MADE_MAX - 1);
+        self.made.push_front(id.clone());
+        self.running[slot].response = Some(id);
     }
 
     /// A response that the provider began by itself.
@@ -245,13 +265,13 @@ impl Socket {
         }
         let ticket = self.start(Begun::Response, &event.lane, self.dialect);
         let slot = self.running.len() - 1;
-        self.running[slot].response = Some(id);
+        self.opens(slot, id.clone());
         self.running[slot].reader.event(b"", event.message.bytes());
-        let of = Of::Began(ticket, Begun::Response);
+        let (of, opened) = (Of::Began(ticket, Begun::Response), Some(id));
         if self.running[slot].reader.saw_terminal() {
-            return Heard { of, ..self.close(slot, event) };
+            return Heard { of, opened, ..self.close(slot, event) };
         }
-        Heard { of, ..Heard::SOCKET }
+        Heard { of, opened, ..Heard::SOCKET }
     }
 
     fn session(&mut self, event: &Event<'_>) -> Heard {

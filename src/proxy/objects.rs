@@ -42,15 +42,6 @@ impl Objects {
         known.insert(bound.id.clone(), bound);
     }
 
-    /// Whether all of these are known on this core to be the principal's own, at this provider. For where nobody can be
-    /// asked: what is not known is not there, and clients of sockets know how to go on without.
-    pub(super) fn are_known(&self, principal: Option<&Principal>, provider: &str, ids: &[String]) -> bool {
-        let Some(owner) = principal.map(owner).filter(|_| !ids.is_empty()) else { return ids.is_empty() };
-        let known = self.0.borrow();
-        let own = |bound: &Bound| bound.owner == owner && bound.provider == provider;
-        ids.iter().all(|id| known.get(id).is_some_and(own))
-    }
-
     /// An object has just been made, and nobody waits until that is written down.
     pub(super) fn made(&self, core: &Core, bound: Bound) {
         let (reply, _) = oneshot::channel();
@@ -131,30 +122,4 @@ pub(super) async fn bind(core: &Core, account: &mut Account) -> bool {
         let _ = bound.await;
     }
     true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::identity::Kind as Of;
-
-    fn principal(name: &str, kind: Of) -> Principal {
-        Principal { name: name.into(), kind, ..Principal::default() }
-    }
-
-    #[test]
-    fn only_the_maker_knows_an_object_and_only_at_its_provider() {
-        let objects = Objects::default();
-        let alice = principal("alice", Of::User);
-        objects.remember(Bound { id: "resp_1".into(), owner: owner(&alice), provider: "a".into() });
-        let known = |who: &Principal, provider: &str, ids: &[&str]| {
-            let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-            objects.are_known(Some(who), provider, &ids)
-        };
-        assert!(known(&alice, "a", &["resp_1"]) && known(&alice, "a", &[]));
-        assert!(!known(&alice, "b", &["resp_1"]) && !known(&alice, "a", &["resp_1", "resp_2"]));
-        assert!(!known(&principal("bob", Of::User), "a", &["resp_1"]));
-        assert!(!known(&principal("alice", Of::Key), "a", &["resp_1"]));
-        assert!(!objects.are_known(None, "a", &["resp_1".to_owned()]));
-    }
 }

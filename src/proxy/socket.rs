@@ -39,9 +39,10 @@ use super::core::{Core, SCRATCH_BYTES};
 use super::fault::{Fault, Kind, Retry};
 use super::relay::{Broken, Relay, Switched};
 use super::request::{Body, Sending};
+use super::spread::Turn;
 use super::transport::Transport;
 use super::upstream::Lease;
-use super::{exchange, reply, upstream};
+use super::{exchange, heads, objects, reply, upstream};
 use crate::base::clock::{self, Moment};
 use crate::base::stats::Count;
 use crate::llm::ask::Ask;
@@ -49,7 +50,7 @@ use crate::llm::dialect::paths::Route;
 use crate::llm::meter::HELD_BYTES_MAX;
 use crate::policy::decide::{Hop, Plan, Verdict, Wants};
 use crate::policy::snapshot::Provider;
-use crate::wire::h1::Response;
+use crate::wire::h1::{Request, Response};
 use crate::wire::ws::{self, Message, WsFault};
 use exchanges::{Exchanges, Judged};
 use handshake::{Agreed, Offer};
@@ -66,23 +67,27 @@ const SILENT_MAX: Duration = Duration::from_secs(60 * 60);
 pub(super) async fn serve(
     core: &Core,
     conn: &mut Conn,
-    request: &crate::wire::h1::Request,
+    request: &Request,
     route: &Route,
     account: &mut Account,
 ) -> Result<After, Fault> {
     let mut offer = Offer::read(request, route)?;
     let plan = admitted(core, conn, route, &offer, account)?;
-    let (lease, response, rest, provider) = match open(core, conn, &mut offer, route, account, &plan).await? {
-        Opened::Over(opened) => *opened,
+    let (over, turn) = match open(core, conn, &mut offer, route, account, &plan).await? {
+        Opened::Over(over, turn) => (*over, turn),
         Opened::Answered(after) => return Ok(after),
     };
+    let (lease, response, rest) = over;
     let agreed = offer.agree(&response)?;
     let mut head = Vec::with_capacity(512);
     agreed.write_head(&mut head, &response, &account.id().letters());
     conn.send(&head, core.limits().idle).await?;
     account.switched(&response);
     account.lasts(core);
-    let mut exchanges = Exchanges::new(route, provider, offer.model, offer.request.head.fields);
+    let provider = turn.provider.clone();
+    let sees_own = provider.passthrough && heads::has_own_key(&offer.request);
+    let fields = offer.request.head.fields;
+    let mut exchanges = Exchanges::new(route, provider, offer.model, fields, sees_own);
     let pump = Pump::new(core, conn, lease.transport, account, &mut exchanges, &agreed);
     // The accounts outlive a panic, so that each is closed.
     let ended = exchange::survive(pin!(pump.run(&rest))).await;
@@ -117,7 +122,8 @@ fn admitted(
 }
 
 enum Opened {
-    Over(Box<(Lease, Response, Vec<u8>, Arc<Provider>)>),
+    /// The turn counts as running for as long as the socket lasts.
+    Over(Box<(Lease, Response, Vec<u8>)>, Turn),
     Answered(After),
 }
 
@@ -130,28 +136,41 @@ async fn open(
     account: &mut Account,
     plan: &Plan,
 ) -> Result<Opened, Fault> {
-    let mut last = Fault::new(Kind::Connect);
-    for (nth, (provider, hop)) in plan.providers.iter().zip(&plan.hops).enumerate() {
-        if nth > 0 {
+    core.spread.begins();
+    let mut last = None;
+    for (provider, hop) in plan.providers.iter().zip(&plan.hops) {
+        if last.is_some() {
+            if !core.spread.may_retry() {
+                break;
+            }
             core.stats.add(Count::UpstreamRetries, 1);
         }
-        account.provider(&provider.id, 0);
-        match attempt(core, conn, offer, route, account, provider, hop).await {
-            Ok(Switched::Answered(after)) => return Ok(Opened::Answered(after)),
-            Ok(Switched::Over(over)) => {
-                let (lease, response, rest) = *over;
-                return Ok(Opened::Over(Box::new((lease, response, rest, provider.clone()))));
+        let attempted = match core.spread.turn(provider, account.asking(), &[]) {
+            Ok(turn) => {
+                account.provider(&provider.id, turn.nth);
+                let attempted = attempt(core, conn, offer, route, account, &turn.provider, hop).await;
+                if let Err(fault) = &attempted {
+                    core.spread.failed(&turn, fault);
+                }
+                attempted.map(|switched| (switched, turn))
             }
+            Err(full) => Err(full),
+        };
+        match attempted {
+            Ok((Switched::Answered(after), _)) => return Ok(Opened::Answered(after)),
+            Ok((Switched::Over(over), turn)) => return Ok(Opened::Over(over, turn)),
             Err(fault) => {
                 account.attempt_failed(&provider.id, &fault);
-                if fault.retry() == Retry::No || account.head_sent {
+                // A client's own key goes to one host alone.
+                let lent = provider.passthrough && heads::has_own_key(&offer.request);
+                if fault.retry() != Retry::Safe || account.head_sent || lent {
                     return Err(fault);
                 }
-                last = fault;
+                last = Some(fault);
             }
         }
     }
-    Err(last)
+    Err(last.unwrap_or_else(|| Fault::new(Kind::Connect)))
 }
 
 async fn attempt(
@@ -167,19 +186,18 @@ async fn attempt(
         offer.rename(name);
         account.altered("model");
     }
-    let since = clock::now();
-    // A new one: it leaves HTTP for good.
-    let limit = provider.connect.unwrap_or(core.limits().connect);
-    let lease = upstream::connect(core, provider, limit).await?;
-    account.connected(clock::now().since(since));
-    let mut hop = hop.clone();
+    let limits = provider.limits(core.limits());
+    let mut hop = Hop { model: None, ..hop.clone() };
     hop.add_headers.extend(offer.added.iter().cloned());
     let request = &offer.request;
     let mut body = Body::begin(core, conn, request)?;
-    let mut sending = Sending::new(request, route, &mut body, Asked::default(), account, core.limits());
-    sending.limits = provider.limits(core.limits());
-    sending.address(provider, None)?;
+    let mut sending = Sending::new(request, route, &mut body, Asked::default(), account, limits);
+    sending.address(provider, Some(&hop))?;
     sending.shown = core.credentials.obtain(core, provider).await?;
+    let since = clock::now();
+    // A new one: it leaves HTTP for good.
+    let lease = Box::pin(upstream::connect(core, provider, limits.connect)).await?;
+    sending.account.connected(clock::now().since(since));
     let relay = Relay { core, conn, sending: &mut sending, lease, others_armed: false };
     match relay.switch(provider, &hop).await {
         Ok(switched) => Ok(switched),
@@ -228,6 +246,15 @@ struct Pump<'a> {
     answered: bool,
     /// Once the core drains: when what runs is cut.
     drained_at: Option<Moment>,
+    /// A message that names objects, while it is found out whose they are.
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    ids: Vec<String>,
+    text: Vec<u8>,
+    /// What came behind it, not judged yet.
+    rest: Vec<u8>,
 }
 
 enum Event {
@@ -252,8 +279,19 @@ impl<'a> Pump<'a> {
         let bytes_max = usize::try_from(core.limits().body_bytes_max).unwrap_or(usize::MAX);
         let up = Up::new(core, agreed.up, bytes_max);
         let down = Down::new(agreed.down, HELD_BYTES_MAX);
-        let (closing, answered, drained_at) = (None, false, None);
-        Pump { core, conn, transport, upgrade, exchanges, up, down, closing, answered, drained_at }
+        Pump {
+            core,
+            conn,
+            transport,
+            upgrade,
+            exchanges,
+            up,
+            down,
+            closing: None,
+            answered: false,
+            drained_at: None,
+            waiting: None,
+        }
     }
 
     async fn run(mut self, rest: &[u8]) -> Result<Ended, Fault> {
@@ -267,6 +305,9 @@ impl<'a> Pump<'a> {
         let early = std::mem::take(&mut self.conn.ahead);
         let mut moved = self.take_up(&early).and_then(|()| self.pass_down(rest));
         loop {
+            while moved.is_ok() && self.waiting.is_some() {
+                moved = self.find_owner().await;
+            }
             let pushed = moved.and_then(|()| self.push());
             if let Err(stop) = pushed {
                 return stop;
@@ -365,12 +406,25 @@ impl<'a> Pump<'a> {
     /// Bytes of the client's: each message that is complete is judged, and what may go on is approved.
     fn take_up(&mut self, block: &[u8]) -> Result<(), Stop> {
         self.up.hold(block).map_err(Stop::Ours)?;
+        self.judge_block(block)
+    }
+
+    fn judge_block(&mut self, block: &[u8]) -> Result<(), Stop> {
         let mut at = 0;
         loop {
             // What stands in a message is borrowed from the reader, so that the rest is named field by field.
             let (core, principal) = (self.core, self.conn.still(self.core));
             let judged = match self.up.reader.next(block, &mut at) {
-                Ok(Some(Message::Text(text))) => self.exchanges.judge(core, principal, self.upgrade, text),
+                Ok(Some(Message::Text(text))) => {
+                    match self.exchanges.judge(core, principal, self.upgrade, text, None) {
+                        Ok(Judged::Names(ids)) => {
+                            let (text, rest) = (text.to_vec(), block[at..].to_vec());
+                            self.waiting = Some(Waiting { ids, text, rest });
+                            return Ok(());
+                        }
+                        judged => judged,
+                    }
+                }
                 Ok(Some(Message::Binary(_) | Message::Over)) => Err(unreadable()),
                 Ok(Some(Message::Beat)) => {
                     self.up.beat(block.len() - at);
@@ -384,15 +438,32 @@ impl<'a> Pump<'a> {
                 Ok(None) => return Ok(()),
                 Err(why) => Err(Fault::new(Kind::Frames(why))),
             };
-            match judged.map_err(Stop::Ours)? {
-                Judged::Passes => self.up.approve(block.len() - at),
-                Judged::Replaced(text) => self.up.replace(block.len() - at, &text),
-                Judged::Refused(said) => {
-                    self.up.refuse(block.len() - at);
-                    self.down.say(said.as_bytes());
-                }
-            }
+            self.apply(judged.map_err(Stop::Ours)?, block.len() - at);
         }
+    }
+
+    /// A message that ends `behind` bytes before the end of what is held has been judged.
+    fn apply(&mut self, judged: Judged, behind: usize) {
+        match judged {
+            Judged::Passes => self.up.approve(behind),
+            Judged::Replaced(text) => self.up.replace(behind, &text),
+            Judged::Refused(said) => {
+                self.up.refuse(behind);
+                self.down.say(said.as_bytes());
+            }
+            // Asked for before the message is judged, and not twice.
+            Judged::Names(_) => self.up.refuse(behind),
+        }
+    }
+
+    /// A message waits for whose its objects are; then what came behind it has its turn.
+    async fn find_owner(&mut self) -> Result<(), Stop> {
+        let Some(Waiting { ids, text, rest }) = self.waiting.take() else { return Ok(()) };
+        let (core, principal) = (self.core, self.conn.principal.as_ref());
+        let owned = Some(objects::found(core, principal, &ids).await);
+        let judged = self.exchanges.judge(core, principal, self.upgrade, &text, owned);
+        self.apply(judged.map_err(Stop::Ours)?, rest.len());
+        self.judge_block(&rest)
     }
 
     fn read_provider(&mut self) -> Result<(), Stop> {

@@ -6,14 +6,13 @@ use crate::base::clock;
 use crate::base::stats::Count;
 use crate::llm::agent;
 use crate::llm::ask::Ask;
-use crate::llm::dialect::Endpoint;
+use crate::llm::dialect::paths::Endpoint;
 use crate::llm::meter::Reading;
 use crate::llm::socket::{Asked, Begun};
-use crate::policy::identity::Principal;
 use crate::proxy::core::Core;
 use crate::proxy::fault::Fault;
-use crate::proxy::{heads, objects};
-use crate::record::record::{Attempt, BodyKind, MadeObjects, Outcome, Record};
+use crate::proxy::heads;
+use crate::record::record::{Attempt, BodyKind, Outcome, Record};
 use crate::wire::crossing::Bound;
 use crate::wire::h1::Response;
 use crate::wire::head::Fields;
@@ -68,8 +67,8 @@ impl Account {
             part_at: 0,
             hash_out: None,
             reservation: None,
-            owner: self.owner.clone(),
             key: self.key,
+            owner: self.owner.clone(),
             held: None,
             ending: None,
             waited: std::time::Duration::ZERO,
@@ -78,13 +77,6 @@ impl Account {
             ends_by_close: false,
             request_complete: true,
         }
-    }
-
-    /// Its answer stays at the provider under this id.
-    pub(in crate::proxy) fn made(&mut self, id: String, principal: &Principal) -> Bound {
-        let owner = objects::owner(principal);
-        self.record.made = MadeObjects { owner: owner.clone(), ids: vec![id.clone()] };
-        Bound { id, owner, provider: self.record.provider.clone() }
     }
 
     /// What its first message asks for. `fields` are the upgrade's; what the message itself claims of them comes first,
@@ -154,6 +146,16 @@ impl Account {
                 self.delivered(piece);
             }
         }
+    }
+
+    /// It has made a response that may stay at the provider under this id: whose it is, unless it was not to stay.
+    pub(in crate::proxy) fn made(&mut self, id: String) -> Option<Bound> {
+        if self.record.ask.store == Some(false) || self.record.made.ids.contains(&id) {
+            return None;
+        }
+        self.record.made.ids.push(id.clone());
+        self.record.made.owner.clone_from(&self.owner);
+        Some(Bound { id, owner: self.owner.clone(), provider: self.record.provider.clone() })
     }
 
     /// The exchange has ended, and said this.

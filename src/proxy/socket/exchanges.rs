@@ -36,15 +36,21 @@ pub(super) enum Judged {
     Replaced(Vec<u8>),
     /// It does not go on; the client gets this instead.
     Refused(String),
+    /// It names these objects; whose they are must be known first.
+    Names(Vec<String>),
 }
+
+/// Whose the objects are that a message names: the provider that has them for this principal.
+pub(super) type Owned = Result<Option<String>, Fault>;
 
 /// The exchanges of one socket.
 pub(super) struct Exchanges {
     socket: Socket,
     dialect: Dialect,
-    /// Opens what a message asks for.
     flag: Flag,
     provider: Arc<Provider>,
+    /// The client's own key was passed through, and sees its own objects.
+    sees_own: bool,
     /// The upgrade's, for telling who calls.
     fields: Fields,
     running: Vec<(Ticket, Account)>,
@@ -54,10 +60,17 @@ pub(super) struct Exchanges {
 
 impl Exchanges {
     /// None yet. `model` is the one that the address names, `fields` are the upgrade's.
-    pub(super) fn new(route: &Route, provider: Arc<Provider>, model: Option<String>, fields: Fields) -> Self {
+    pub(super) fn new(
+        route: &Route,
+        provider: Arc<Provider>,
+        model: Option<String>,
+        fields: Fields,
+        sees_own: bool,
+    ) -> Self {
         let (dialect, flag) = (route.dialect, route.flag);
         let socket = Socket::new(dialect, model);
-        Exchanges { socket, dialect, flag, provider, fields, running: Vec::new(), not_metered: None }
+        let (running, not_metered) = (Vec::new(), None);
+        Exchanges { socket, dialect, flag, provider, sees_own, fields, running, not_metered }
     }
 
     /// Whether any is under way.
@@ -65,13 +78,14 @@ impl Exchanges {
         !self.running.is_empty()
     }
 
-    /// Judge a message of the client's. A fault is one that ends the socket.
+    /// Judge a message of the client's; `owned` is the answer to [`Judged::Names`]. A fault is one that ends the socket.
     pub(super) fn judge(
         &mut self,
         core: &Core,
         principal: Option<&Principal>,
         upgrade: &mut Account,
         text: &[u8],
+        owned: Option<Owned>,
     ) -> Result<Judged, Fault> {
         let asked = match self.socket.from_client(text) {
             Ok(Said::Asks(asked)) => asked,
@@ -81,9 +95,17 @@ impl Exchanges {
             }
             Err(why) => return self.unreadable(core, upgrade, text, why),
         };
+        let named = self.named(&asked);
+        let owned = match owned {
+            None if !named.is_empty() => return Ok(Judged::Names(named)),
+            owned => owned.unwrap_or(Ok(None)),
+        };
         let mut account = upgrade.on_socket(core);
         account.asked_on(upgrade, &self.fields, &asked);
-        match self.begin(core, principal, &mut account, &asked, text.len()) {
+        let begun = owned
+            .and_then(|provider| self.is_here(provider))
+            .and_then(|()| self.begin(core, principal, &mut account, &asked, text.len()));
+        match begun {
             Ok((ticket, name)) => {
                 let renamed = name.and_then(|name| asked.renamed(text, &name));
                 if renamed.is_some() {
@@ -103,6 +125,22 @@ impl Exchanges {
         }
     }
 
+    /// Objects that a message names, apart from what this socket has made itself.
+    fn named(&self, asked: &Asked) -> Vec<String> {
+        if self.sees_own {
+            return Vec::new();
+        }
+        let others = asked.ask.objects.iter().filter(|id| !self.socket.has_made(id));
+        others.cloned().collect()
+    }
+
+    fn is_here(&self, provider: Option<String>) -> Result<(), Fault> {
+        match provider.filter(|provider| *provider != self.provider.id) {
+            None => Ok(()),
+            Some(other) => Err(Fault::because(Kind::NoObject, format!("made at {other}"))),
+        }
+    }
+
     /// May it, and is there room for it? The ticket, and the name the provider knows its model by where that differs.
     fn begin(
         &mut self,
@@ -116,9 +154,6 @@ impl Exchanges {
             return Err(Fault::new(Kind::Draining));
         }
         let hop = self.granted(core, principal, asked.ask.model.as_deref(), &asked.ask.other_models)?;
-        if !core.objects.are_known(principal, &self.provider.id, &asked.ask.objects) {
-            return Err(Fault::because(Kind::NoObject, "an id that is not known here to be the principal's"));
-        }
         self.reserve(core, principal, account, &hop, asked.kind, bytes)?;
         let busy = || Fault::because(Kind::Busy, "too many exchanges under way on one socket");
         let ticket = self.socket.begin(asked).ok_or_else(busy)?;
@@ -206,15 +241,17 @@ impl Exchanges {
                 Some(ticket)
             }
         };
-        self.account(of, upgrade).heard(core, text, delivered);
+        let account = self.account(of, upgrade);
+        account.heard(core, text, delivered);
+        if let Some(bound) = heard
+            .opened
+            .filter(|_| account.dialect() == Some(Dialect::Responses))
+            .and_then(|id| account.made(id))
+        {
+            core.objects.made(core, bound);
+        }
         if let (Some(ticket), Some(reading)) = (of, heard.ended) {
-            let made = reading.response_id.clone();
-            self.close(core, ticket, |account| {
-                account.read(*reading, heard.status);
-                if let (Some(id), Some(principal)) = (made, principal) {
-                    core.objects.made(core, account.made(id, principal));
-                }
-            });
+            self.close(core, ticket, |account| account.read(*reading, heard.status));
         }
         if heard.model_told {
             self.granted(core, principal, self.socket.model(), &[])?;
