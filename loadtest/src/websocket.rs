@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::http::{Head, hash, mix};
+use crate::answer::{Answer, Content};
+use crate::http::{Head, mix};
 use crate::json::{Value, quote};
+use crate::knobs::Knobs;
 
 pub const TEXT: u8 = 0x81;
 pub const BINARY: u8 = 0x82;
@@ -358,13 +360,17 @@ fn switch(head: &Head, fields: &str) -> String {
 }
 
 /// Answer an upgrade that reached the HTTP provider, and speak until the client leaves. `early` came behind its head.
-pub(crate) fn upgraded(mut stream: TcpStream, head: &Head, early: Vec<u8>) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the connection.
+pub fn upgraded(mut stream: TcpStream, head: &Head, early: Vec<u8>) -> io::Result<()> {
     stream.write_all(switch(head, "openai-model: synthetic\r\n").as_bytes())?;
     stream.set_read_timeout(None)?;
     speak(head.target(), &mut Peer::over(stream, false, early))
 }
 
-pub(crate) fn is_upgrade(head: &Head) -> bool {
+/// Whether a request asks for a WebSocket.
+pub fn is_upgrade(head: &Head) -> bool {
     head.header("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("websocket"))
 }
 
@@ -404,50 +410,33 @@ enum Spoken {
 
 const WORDS: [&str; 4] = ["Hello", ", this", " is", " synthetic."];
 
-/// A response by the rules of the Responses API, with an id that the request's bytes decide.
+/// What `POST /v1/responses` would stream, one event a message; without `generate` only its first and last.
 fn responses(peer: &mut Peer, asked: &Value, text: &str) -> io::Result<()> {
     if asked.field("type").and_then(Value::text) != Some("response.create") {
         return Ok(());
     }
     let lane = asked.field("stream_id").and_then(Value::text);
-    let lane = lane.map(|lane| format!(",\"stream_id\":{}", quote(lane))).unwrap_or_default();
-    let model = quote(asked.field("model").and_then(Value::text).unwrap_or_default());
-    let id = format!("{:016x}", hash(text.as_bytes()));
-    let writes = !asked.field("generate").is_some_and(|generate| *generate == Value::Bool(false));
-    let said = if writes { WORDS.concat() } else { String::new() };
-    let item = format!(
-        r#"{{"id":"msg_{id}","type":"message","status":"completed","role":"assistant","content":[{{"type":"output_text","text":{},"annotations":[]}}]}}"#,
-        quote(&said)
-    );
-    let response = |status: &str, output: &str, usage: &str| {
-        format!(
-            r#"{{"id":"resp_{id}","object":"response","created_at":1,"status":"{status}","model":{model},"output":[{output}],"parallel_tool_calls":true,"tool_choice":"auto","tools":[],"usage":{usage}}}"#
-        )
-    };
-    let mut number = 0;
-    let mut say = |kind: &str, rest: &str| {
-        number += 1;
-        let event = format!(r#"{{"type":"{kind}","sequence_number":{number}{lane},{rest}}}"#);
-        peer.say(&event)
-    };
-    say("response.created", &format!("\"response\":{}", response("in_progress", "", "null")))?;
-    if writes {
-        let place = format!(r#""output_index":0,"content_index":0,"item_id":"msg_{id}""#);
-        say("response.output_item.added", &format!("\"output_index\":0,\"item\":{item}"))?;
-        for word in WORDS {
-            say("response.output_text.delta", &format!("{place},\"delta\":{},\"logprobs\":[]", quote(word)))?;
+    let lane = lane.map(|lane| format!("\"stream_id\":{},", quote(lane))).unwrap_or_default();
+    let body = text.replacen('{', "{\"stream\":true,", 1);
+    let answer = Answer::new("POST", "/v1/responses", body.as_bytes(), &Knobs::default());
+    let events = match answer.body {
+        Content::Events(events) => events,
+        Content::Whole(body) => {
+            let error = String::from_utf8_lossy(&body);
+            let inside = error.strip_prefix('{').unwrap_or("}");
+            return peer.say(&format!("{{\"type\":\"error\",\"status\":{},{inside}", answer.status));
         }
-        say("response.output_text.done", &format!("{place},\"text\":{},\"logprobs\":[]", quote(&said)))?;
-        say("response.output_item.done", &format!("\"output_index\":0,\"item\":{item}"))?;
+    };
+    let writes = asked.field("generate") != Some(&Value::Bool(false));
+    let all = 0..events.count();
+    for i in all.filter(|i| writes || *i == 0 || i + 1 == events.count()) {
+        let mut event = Vec::new();
+        events.write(i, 0, &mut event);
+        let event = String::from_utf8_lossy(&event);
+        let data = event.split_once("data: ").map_or("", |(_, data)| data.trim_end());
+        peer.say(&data.replacen('{', &format!("{{{lane}"), 1))?;
     }
-    let (tokens_in, tokens_out) =
-        (asked.weight() as u64 / 4 + 1, if writes { WORDS.len() as u64 } else { 0 });
-    let usage = format!(
-        r#"{{"input_tokens":{tokens_in},"input_tokens_details":{{"cached_tokens":0}},"output_tokens":{tokens_out},"output_tokens_details":{{"reasoning_tokens":0}},"total_tokens":{}}}"#,
-        tokens_in + tokens_out
-    );
-    let output = if writes { item.as_str() } else { "" };
-    say("response.completed", &format!("\"response\":{}", response("completed", output, &usage)))
+    Ok(())
 }
 
 fn session(what: &str, model: &str) -> String {
@@ -584,7 +573,7 @@ mod tests {
         while !heard.last().is_some_and(|text: &String| text.contains("response.completed")) {
             heard.push(client.hear().unwrap().expect("an answer"));
         }
-        assert!(heard.concat().contains("Hello, this is synthetic."));
+        assert!(heard.len() > 3 && heard[0].contains("response.created"), "{heard:?}");
         client.close(1000).unwrap();
         assert_eq!(client.end().unwrap(), Some(1000));
     }

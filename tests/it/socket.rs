@@ -531,7 +531,7 @@ fn a_response_that_somebody_else_made_is_not_gone_on_from() {
     // Another socket of the same principal may go on from it, too: the id was bound.
     let (mut client, _) = connect(&gate, "/v1/responses", &[]);
     client.say(&after(&own)).unwrap();
-    assert_eq!(hear_response(&mut client).len(), 9);
+    assert!(hear_response(&mut client).len() > 2);
     let shown = records(&gate, 6);
     assert_eq!(shown[2].record.outcome, Outcome::Refused);
     assert_eq!(shown[1].record.made.ids, [own]);

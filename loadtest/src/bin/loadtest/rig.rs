@@ -74,6 +74,10 @@ impl Poll {
         Ok(epoll::modify(&self.fd, socket, epoll::EventData::new_u64(token.0), flags)?)
     }
 
+    pub(crate) fn remove(&self, socket: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.fd, socket)?)
+    }
+
     /// Returns how many are ready; read them with [`Poll::event`].
     pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<usize> {
         let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };

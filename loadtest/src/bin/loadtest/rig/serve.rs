@@ -13,6 +13,7 @@ use loadtest::http::{Body, Head, hash};
 use loadtest::knobs::Knobs;
 use loadtest::plan::{Plan, Step};
 use loadtest::truth::{End, Served};
+use loadtest::websocket;
 
 const REQUEST_BYTES_MAX: usize = 256 << 20;
 /// Writes to one connection before the others have their turn. Where nothing is paced the subject must be the one that
@@ -75,6 +76,22 @@ struct Serving {
 enum Fate {
     Stays,
     Closes,
+}
+
+fn is_upgrade(conn: &Conn) -> bool {
+    conn.request.as_ref().is_some_and(|(head, ..)| websocket::is_upgrade(head))
+}
+
+/// A WebSocket leaves the loop for a thread of its own: there are few, and they are not what is measured.
+fn hand_over(poll: &Poll, conn: &mut Conn) -> io::Result<()> {
+    poll.remove(&conn.stream)?;
+    let stream = conn.stream.try_clone()?;
+    stream.set_nonblocking(false)?;
+    let early = std::mem::take(&mut conn.inbox);
+    if let Some((head, ..)) = conn.request.take() {
+        std::thread::spawn(move || websocket::upgraded(stream, &head, early));
+    }
+    Ok(())
 }
 
 impl Server {
@@ -223,6 +240,11 @@ impl Server {
             }
             if conn.serving.is_none() {
                 match self.take_request(conn) {
+                    Ok(true) if is_upgrade(conn) => {
+                        // A broken-off hand-over shows on the client's side.
+                        _ = hand_over(poll, conn);
+                        return Fate::Closes;
+                    }
                     Ok(true) => self.begin(token, conn),
                     Ok(false) => return Fate::Stays,
                     Err(_) => return Fate::Closes,
