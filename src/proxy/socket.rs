@@ -111,6 +111,7 @@ fn admitted(
     account: &mut Account,
 ) -> Result<Arc<Plan>, Fault> {
     let model = offer.model.as_deref();
+    account.owned_by(conn.principal.as_ref());
     account.asked(&offer.request, Ask { model: offer.model.clone(), ..Ask::default() });
     match core.decide(conn.principal.as_ref(), Wants { flag: route.flag, model, others: &[] }) {
         Verdict::Allow(plan) => {
