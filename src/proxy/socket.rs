@@ -460,7 +460,7 @@ impl<'a> Pump<'a> {
     /// A message waits for whose its objects are; then what came behind it has its turn.
     async fn find_owner(&mut self) -> Result<(), Stop> {
         let Some(Waiting { ids, text, rest }) = self.waiting.take() else { return Ok(()) };
-        let (core, principal) = (self.core, self.conn.principal.as_ref());
+        let (core, principal) = (self.core, self.conn.still(self.core));
         let owned = Some(objects::found(core, principal, &ids).await);
         let judged = self.exchanges.judge(core, principal, self.upgrade, &text, owned);
         self.apply(judged.map_err(Stop::Ours)?, rest.len());
