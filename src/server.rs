@@ -26,7 +26,9 @@ use crate::config::file::Address;
 use crate::config::keys;
 use crate::config::reload::{self, Reloader, Source};
 use crate::policy::identity::Trust;
+use crate::llm::price::Book;
 use crate::policy::quota::lease::QuotaStore;
+use crate::policy::quota::settings::Unit;
 use crate::policy::quota::{Balance, Budgets};
 use crate::policy::snapshot::{InForce, Serves, Snapshot};
 use crate::proxy::core::{self, Setup};
@@ -122,6 +124,19 @@ impl fmt::Display for StartFault {
 
 impl std::error::Error for StartFault {}
 
+/// Commands price what they read by the file beside the store. A core that needs a price is not to wait for the data,
+/// so it is read now, where a bucket counts money.
+fn put_prices_in_force(options: &Options) {
+    if let Err(why) = crate::record::prices::write(&options.data, options.snapshot.tariff()) {
+        eprintln!("weir: what was stored is priced by earlier price lists: {why}");
+    }
+    let counts_money = options.snapshot.buckets.iter().any(|bucket| bucket.unit == Unit::Dollars);
+    if counts_money {
+        // Nobody waits for it: whoever is first in need of a price does.
+        let _ = std::thread::Builder::new().name("weir-prices".into()).spawn(Book::warm);
+    }
+}
+
 /// A running gateway.
 pub struct Server {
     /// Addresses it listens on, ports filled in.
@@ -170,6 +185,7 @@ impl Server {
             (0..cores).map(|_| lanes(RING_NOTES, RING_PARTS, RING_PART_BYTES)).unzip();
         let stop_writer = Arc::new(AtomicBool::new(false));
         let recording = start_writer(&options, consumers, stop_writer.clone(), &processors, &budgets)?;
+        put_prices_in_force(&options);
         let drain = Arc::new(AtomicBool::new(false));
         let (asks, questions) = mpsc::channel(ASKS_MAX);
         let facts = admin::Facts {

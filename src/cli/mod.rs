@@ -7,6 +7,7 @@ pub mod explain;
 pub mod key;
 pub mod link;
 mod out;
+pub mod prices;
 pub mod quota;
 pub mod requests;
 pub mod schema;
@@ -42,7 +43,8 @@ Examples:
   weir serve                        gateway on 127.0.0.1:8080, providers from ANTHROPIC_API_KEY, OPENAI_API_KEY
   weir setup claude-code --write    point Claude Code at it
   weir tail                         exchanges as they end
-  weir usage --by model --since 24h tokens by model
+  weir usage --by model --since 24h tokens and money by model
+  weir prices claude-opus-5-5       what it costs, by whose list
   weir doctor                       prove that streams, headers, tool calls and counts survive
 ";
 
@@ -64,6 +66,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Totals: exchanges, tokens, tools, by model, agent, person, …
     Usage(usage::UsageArgs),
+    /// What models cost, by which list, of which day
+    Prices(prices::PricesArgs),
     /// The last exchanges
     Requests(requests::RequestsArgs),
     /// One exchange: its record and bodies
@@ -91,6 +95,7 @@ pub fn run() -> ExitCode {
     let mut out = std::io::stdout().lock();
     let told = match Cli::parse().command {
         Command::Usage(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Prices(args) => args.run(&mut out).map_err(Failure::from),
         Command::Requests(args) => args.run(&mut out).map_err(Failure::from),
         Command::Show(args) => args.run(&mut out).map_err(Failure::from),
         Command::Tail(args) => args.run(&mut out).map_err(Failure::from),

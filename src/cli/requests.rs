@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::source::{DataArgs, FilterArgs, Source};
 use super::table::{FormArgs, Table, duration, maybe_count, short, time};
+use crate::llm::price::dollars;
 use crate::record::store::{Filter, RequestRow};
 
 /// Exchanges, newest first.
@@ -68,6 +69,7 @@ pub(super) fn table(rows: &[RequestRow]) -> Table {
         "outcome",
         ">input",
         ">output",
+        ">cost",
         "tools",
     ]);
     for row in rows {
@@ -85,10 +87,16 @@ pub(super) fn table(rows: &[RequestRow]) -> Table {
             outcome(row),
             maybe_count(row.usage.input_tokens),
             maybe_count(row.usage.output_tokens),
+            cost(row),
             short(&row.tools.join(" "), 32),
         ]);
     }
     table
+}
+
+/// A question mark is a cost that nobody knows; it is not a zero.
+fn cost(row: &RequestRow) -> String {
+    row.worth.cost_nanodollars.map_or_else(|| "?".to_owned(), dollars)
 }
 
 fn outcome(row: &RequestRow) -> String {

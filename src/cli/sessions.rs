@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::source::{DataArgs, FilterArgs, Source};
-use super::table::{FormArgs, Table, count, duration, maybe_count, short, time};
+use super::table::{FormArgs, Table, count, duration, maybe_count, short, spent, time};
 use crate::record::store::{Filter, SessionRow};
 
 /// Sessions (agent runs), most recently used first.
@@ -57,6 +57,7 @@ fn table(rows: &[SessionRow]) -> Table {
         ">input",
         ">cache read",
         ">output",
+        ">cost",
     ]);
     for row in rows {
         table.row([
@@ -73,6 +74,7 @@ fn table(rows: &[SessionRow]) -> Table {
             maybe_count(row.usage.input_tokens),
             maybe_count(row.usage.cache_read_tokens),
             maybe_count(row.usage.output_tokens),
+            spent(&row.cost),
         ]);
     }
     table

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::source::{DataArgs, Source};
 use super::table::{count, duration, maybe_count, short, text_or_null, time};
+use crate::llm::price::dollars;
 use crate::record::record::Record;
-use crate::record::store::Shown;
+use crate::record::store::{Shown, Worth};
 
 /// Everything about one exchange: the record, and with --body its bodies.
 #[derive(Args, Clone, Debug)]
@@ -68,6 +69,8 @@ pub fn query(source: &Source, id: &str) -> io::Result<Option<Shown>> {
 struct Whole<'a> {
     #[serde(flatten)]
     record: &'a Record,
+    #[serde(flatten)]
+    worth: &'a Worth,
     request_body_len: Option<usize>,
     #[serde(serialize_with = "text_or_null")]
     request_body: &'a Option<Vec<u8>>,
@@ -79,6 +82,7 @@ struct Whole<'a> {
 fn write_json(shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
     let whole = Whole {
         record: &shown.record,
+        worth: &shown.worth,
         request_body_len: shown.request_body.as_ref().map(Vec::len),
         request_body: &shown.request_body,
         response_body_len: shown.response_body.as_ref().map(Vec::len),
@@ -117,6 +121,8 @@ fn write_text(shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
     lines.put("accepted", &format!("{} UTC", time(record.times.accepted_at_us)))?;
     lines.put("took", &took(record))?;
     lines.put("tokens", &tokens(record))?;
+    lines.put("estimated", &estimated(record))?;
+    lines.put("cost", &cost(shown))?;
     lines.put("bytes", &bytes(shown))?;
     for call in &record.reading.tool_uses {
         lines.put("tool call", &format!("{} {} {}", call.name, call.id, short(&call.arguments, 160)))?;
@@ -200,6 +206,24 @@ fn tokens(record: &Record) -> String {
         maybe_count(usage.output_tokens),
         maybe_count(usage.reasoning_tokens)
     )
+}
+
+fn estimated(record: &Record) -> String {
+    let Some(estimate) = record.estimated_usage else { return String::new() };
+    let (input, output) = (count(estimate.input_tokens), count(estimate.output_tokens));
+    format!("input {input}, output {output}: the provider did not say, or not to the end")
+}
+
+fn cost(shown: &Shown) -> String {
+    let derived = match (shown.worth.cost_nanodollars, &shown.worth.unpriced) {
+        (Some(cost), _) => dollars(cost),
+        (None, Some(why)) => format!("unknown: {why}"),
+        (None, None) => return String::new(),
+    };
+    match shown.record.reading.reported_cost_nanodollars {
+        Some(reported) => format!("{derived} (the provider says {})", dollars(reported)),
+        None => derived,
+    }
 }
 
 fn bytes(shown: &Shown) -> String {

@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use crate::base::clock::{self, Moment};
 use crate::policy::quota::Standing;
 use crate::record::record::Record;
-use crate::record::store::{Filter, GroupBy, Overview, RequestRow, SessionRow, Shown, ToolRow, UsageRow};
+use crate::record::store::{
+    Filter, GroupBy, Overview, RequestRow, SessionRow, Shown, ToolRow, UsageRow, Worth,
+};
 
 /// Name of the socket in the data folder.
 const SOCKET_NAME: &str = "control.sock";
@@ -102,10 +104,11 @@ impl Socket {
     pub fn show(&self, id: &str) -> io::Result<Option<Shown>> {
         let path = format!("/api/requests/{}", encoded(id));
         let Some(record) = self.maybe(&path)? else { return Ok(None) };
+        let worth: Worth = serde_json::from_slice(&record)?;
         let record: Record = serde_json::from_slice(&record)?;
         let request_body = self.maybe(&format!("{path}/bodies/request"))?;
         let response_body = self.maybe(&format!("{path}/bodies/response"))?;
-        Ok(Some(Shown { record, request_body, response_body }))
+        Ok(Some(Shown { record, worth, request_body, response_body }))
     }
 
     /// A new one-time link to the dashboard as admin.

@@ -10,6 +10,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::base::clock::Wall;
+use crate::llm::price::dollars;
+use crate::record::store::Cost;
 
 /// The form of the output.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -118,6 +120,18 @@ pub fn count(n: u64) -> String {
 #[must_use]
 pub fn maybe_count(n: Option<u64>) -> String {
     n.map_or_else(|| "–".to_owned(), count)
+}
+
+/// What some exchanges cost: a plus says that more was spent than is known, a wave that some of it is an estimate.
+#[must_use]
+pub fn spent(cost: &Cost) -> String {
+    let wave = if cost.cost_estimated > 0 { "~" } else { "" };
+    match (cost.cost_nanodollars, cost.cost_unknown) {
+        (Some(known), 0) => format!("{wave}{}", dollars(known)),
+        (Some(known), _) => format!("{wave}{}+", dollars(known)),
+        (None, 0) => "–".to_owned(),
+        (None, _) => "?".to_owned(),
+    }
 }
 
 /// A time to the second, UTC.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::{Args, ValueEnum};
 
 use super::source::{DataArgs, FilterArgs, Source};
-use super::table::{FormArgs, Table, count, maybe_count, short};
+use super::table::{FormArgs, Table, count, maybe_count, short, spent};
 use crate::record::store::{Filter, GroupBy, UsageRow};
 
 /// Usage by model, agent, person, tool, session, outcome or time.
@@ -16,7 +16,9 @@ use crate::record::store::{Filter, GroupBy, UsageRow};
   weir usage --by tool --as ann@corp.com   which tools Ann's agents call
   weir usage --by day --csv > usage.csv    for a spreadsheet
 
-A dash is a count that no provider reported; it is not a zero.")]
+A dash is a count that no provider reported; it is not a zero. Cost is by the price lists of today (weir prices);
+a plus after it says that some of these exchanges have no known price, a question mark that none has, a wave that
+tokens were estimated where a provider reported none.")]
 pub struct UsageArgs {
     /// What to add up by.
     #[arg(long, value_enum, default_value_t = By::Total)]
@@ -72,6 +74,7 @@ fn table(rows: &[UsageRow]) -> Table {
         ">cache write",
         ">output",
         ">reasoning",
+        ">cost",
         ">tools",
         ">no usage",
     ]);
@@ -87,6 +90,7 @@ fn table(rows: &[UsageRow]) -> Table {
             maybe_count(row.usage.cache_write_tokens),
             maybe_count(row.usage.output_tokens),
             maybe_count(row.usage.reasoning_tokens),
+            spent(&row.cost),
             count(row.tool_calls),
             count(row.usage_unknown),
         ]);
@@ -136,8 +140,8 @@ mod tests {
         let dir = store();
         let table = run(dir.path(), &["--by", "principal"]);
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines[1], ["ann", "2", "2", "0", "0", "2,400", "–", "–", "60", "–", "2", "0"]);
-        assert_eq!(lines[2], ["bob", "1", "0", "1", "0", "–", "–", "–", "–", "–", "0", "0"]);
+        assert_eq!(lines[1], ["ann", "2", "2", "0", "0", "2,400", "–", "–", "60", "–", "?", "2", "0"]);
+        assert_eq!(lines[2], ["bob", "1", "0", "1", "0", "–", "–", "–", "–", "–", "–", "0", "0"]);
         let json = run(dir.path(), &["--by", "hour", "--json"]);
         assert!(
             json.starts_with(r#"{"key":"2023-11-14T22:00:00Z","exchanges":3,"ok":2,"refused":1,"#),

@@ -4,7 +4,7 @@
 //! flag, since an unenforced restriction is an open door that looks shut. Lines leave this file as features come.
 
 use super::file::File;
-use super::provider::{AskUsage, OnClientGone, ProviderSettings};
+use super::provider::ProviderSettings;
 use super::sections::{Capture, OnFull};
 use crate::base::settings::{At, Place, Problem, Severity};
 
@@ -79,14 +79,10 @@ impl Found {
     }
 
     fn provider(&mut self, place: &Place, provider: &ProviderSettings) {
-        for (written, what) in [
-            (provider.ask_usage != AskUsage::Never, "usage is not asked for yet"),
-            (provider.on_client_gone == OnClientGone::Drain, "requests are cancelled when the client goes"),
-            (
-                provider.timeouts.as_ref().is_some_and(|t| t.total.is_some()),
-                "the total time of an exchange is not bounded yet",
-            ),
-        ] {
+        for (written, what) in [(
+            provider.timeouts.as_ref().is_some_and(|t| t.total.is_some()),
+            "the total time of an exchange is not bounded yet",
+        )] {
             if written {
                 self.later(place, what);
             }

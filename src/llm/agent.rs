@@ -64,8 +64,12 @@ enum Mark {
     Field(&'static str),
     /// A field begins so.
     FieldIs(&'static str, &'static str),
+    /// A field contains this.
+    FieldHas(&'static str, &'static str),
     /// The system prompt begins so.
     System(&'static str),
+    /// The beginning of the system prompt contains this.
+    SystemHas(&'static str),
 }
 
 impl Mark {
@@ -76,6 +80,8 @@ impl Mark {
             Mark::UserAgentHas(part) => user_agent().contains(part),
             Mark::Field(name) => fields.get(name).is_some(),
             Mark::FieldIs(name, start) => fields.text(name).is_some_and(|value| starts_with(value, start)),
+            Mark::FieldHas(name, part) => fields.text(name).is_some_and(|value| value.contains(part)),
+            Mark::SystemHas(part) => ask.system_start.as_deref().is_some_and(|system| system.contains(part)),
             Mark::System(start) => {
                 ask.system_start.as_deref().is_some_and(|system| system.starts_with(start))
             }
@@ -107,24 +113,38 @@ const fn agent(name: &'static str, always_tools: bool, marks: &'static [Mark]) -
 /// First match wins: programs before the kits they are built on, and those before plain SDKs.
 const AGENTS: &[Agent] = &[
     agent(
-        "claude-code",
-        true,
-        &[
-            Mark::UserAgent("claude-cli/"),
-            Mark::Field("x-claude-code-session-id"),
-            Mark::System("You are Claude Code"),
-        ],
-    ),
-    agent(
         "opencode",
         true,
         &[
             Mark::UserAgent("opencode/"),
             Mark::FieldIs("originator", "opencode"),
             Mark::Field("x-opencode-session"),
+            Mark::System("You are opencode"),
+            Mark::System("You are OpenCode"),
         ],
     ),
-    agent("roo", false, &[Mark::UserAgent("Roo-Code/"), Mark::FieldIs("originator", "roo-code")]),
+    agent(
+        "claude-code",
+        true,
+        &[
+            Mark::UserAgent("claude-cli/"),
+            Mark::Field("x-claude-code-session-id"),
+            Mark::System("You are Claude Code"),
+            Mark::SystemHas("Claude Agent SDK"),
+            Mark::FieldHas("anthropic-beta", "claude-code-"),
+        ],
+    ),
+    agent(
+        "roo",
+        false,
+        &[
+            Mark::UserAgent("Roo-Code/"),
+            Mark::UserAgent("RooCode/"),
+            Mark::FieldIs("originator", "roo-code"),
+            Mark::FieldIs("x-title", "Roo"),
+            Mark::System("You are Roo,"),
+        ],
+    ),
     agent(
         "codex",
         true,
@@ -133,7 +153,12 @@ const AGENTS: &[Agent] = &[
             Mark::UserAgent("codex-tui/"),
             Mark::UserAgent("codex_exec/"),
             Mark::UserAgent("codex_vscode/"),
+            Mark::UserAgent("codex_sdk_ts/"),
+            Mark::UserAgent("Codex Desktop/"),
             Mark::FieldIs("originator", "codex"),
+            Mark::Field("x-codex-turn-metadata"),
+            Mark::System("You are Codex"),
+            Mark::System("You are a coding agent running in the Codex CLI"),
         ],
     ),
     agent(
@@ -143,10 +168,21 @@ const AGENTS: &[Agent] = &[
             Mark::UserAgent("GeminiCLI/"),
             Mark::UserAgent("GeminiCLI-"),
             Mark::UserAgentHas("proxy_client=geminicli"),
+            Mark::System("You are Gemini CLI"),
         ],
     ),
-    agent("qwen-code", true, &[Mark::UserAgent("QwenCode/")]),
-    agent("kilo", false, &[Mark::UserAgent("Kilo-Code/"), Mark::Field("x-kilocode-taskid")]),
+    agent("qwen-code", true, &[Mark::UserAgent("QwenCode/"), Mark::System("You are Qwen Code")]),
+    agent(
+        "kilo",
+        false,
+        &[
+            Mark::UserAgent("Kilo-Code/"),
+            Mark::Field("x-kilocode-taskid"),
+            Mark::FieldIs("x-title", "Kilo"),
+            Mark::FieldIs("http-referer", "https://kilocode.ai"),
+            Mark::System("You are Kilo"),
+        ],
+    ),
     agent(
         "cline",
         false,
@@ -160,7 +196,11 @@ const AGENTS: &[Agent] = &[
     agent(
         "aider",
         false,
-        &[Mark::FieldIs("x-title", "Aider"), Mark::FieldIs("http-referer", "https://aider.chat")],
+        &[
+            Mark::UserAgent("aider/"),
+            Mark::FieldIs("x-title", "Aider"),
+            Mark::FieldIs("http-referer", "https://aider.chat"),
+        ],
     ),
     agent(
         "copilot",
@@ -170,29 +210,52 @@ const AGENTS: &[Agent] = &[
             Mark::UserAgent("copilot/"),
             Mark::Field("copilot-integration-id"),
             Mark::Field("x-initiator"),
-            Mark::System("You are the GitHub Copilot CLI"),
+            Mark::Field("x-interaction-type"),
+            Mark::System("You are the GitHub Copilot"),
         ],
     ),
-    agent("cursor", false, &[Mark::Field("x-cursor-client-version")]),
+    agent("cursor", false, &[Mark::Field("x-cursor-client-version"), Mark::SystemHas("operate in Cursor")]),
     agent("zed", false, &[Mark::UserAgent("zed/")]),
     agent("mux", false, &[Mark::UserAgent("mux/"), Mark::Field("x-mux-workspace-id")]),
-    agent("crush", false, &[Mark::UserAgent("Charm Crush/"), Mark::UserAgent("Charm-Crush/")]),
+    agent(
+        "crush",
+        false,
+        &[Mark::UserAgent("Charm Crush/"), Mark::UserAgent("Charm-Crush/"), Mark::System("You are Crush")],
+    ),
     agent("fantasy", false, &[Mark::UserAgent("Charm-Fantasy/")]),
     agent(
         "pi",
         false,
+        &[Mark::UserAgent("pi/"), Mark::System("You are pi"), Mark::SystemHas("operating inside pi,")],
+    ),
+    agent(
+        "anthropic-sdk",
+        false,
         &[
-            Mark::UserAgent("pi/"),
-            Mark::System("You are pi"),
-            Mark::System("You are an expert coding assistant operating inside pi,"),
+            Mark::UserAgent("Anthropic/"),
+            Mark::UserAgent("AsyncAnthropic/"),
+            Mark::UserAgent("AnthropicBedrock/"),
+            Mark::UserAgent("AsyncAnthropicBedrock/"),
+            Mark::UserAgent("AnthropicVertex/"),
+            Mark::UserAgent("AsyncAnthropicVertex/"),
         ],
     ),
-    agent("anthropic-sdk", false, &[Mark::UserAgent("Anthropic/"), Mark::UserAgent("AsyncAnthropic/")]),
-    agent("openai-sdk", false, &[Mark::UserAgent("OpenAI/"), Mark::UserAgent("AsyncOpenAI/")]),
+    agent(
+        "openai-sdk",
+        false,
+        &[
+            Mark::UserAgent("OpenAI/"),
+            Mark::UserAgent("AsyncOpenAI/"),
+            Mark::UserAgent("AzureOpenAI/"),
+            Mark::UserAgent("AsyncAzureOpenAI/"),
+        ],
+    ),
     agent("google-genai", false, &[Mark::UserAgent("google-genai-sdk/")]),
     agent("ai-sdk", false, &[Mark::UserAgent("ai-sdk/"), Mark::UserAgentHas(" ai-sdk/")]),
     agent("litellm", false, &[Mark::UserAgent("litellm/")]),
     agent("boto3", false, &[Mark::UserAgent("Boto3/")]),
+    agent("aws-sdk", false, &[Mark::UserAgent("aws-sdk-")]),
+    agent("ollama", false, &[Mark::UserAgent("ollama-python/"), Mark::UserAgent("ollama/")]),
     agent("curl", false, &[Mark::UserAgent("curl/")]),
 ];
 
@@ -217,6 +280,9 @@ const SESSION_FIELDS: &[&str] = &[
 
 const SUB_AGENT_FIELDS: &[&str] = &["x-claude-code-agent-id", "x-openai-subagent"];
 
+/// Codex: what its side agents are for, where that is not the conversation.
+const CODEX_SIDE: &[&str] = &["compact", "memory_consolidation"];
+
 const PARENT_FIELDS: &[&str] = &["x-claude-code-parent-agent-id", "x-codex-parent-thread-id"];
 
 /// Longest id that is kept.
@@ -236,6 +302,11 @@ fn session(fields: &Fields, ask: &Ask, principal: &str, endpoint: Endpoint) -> (
     let by_field = first_field(fields, SESSION_FIELDS);
     if !by_field.is_empty() {
         return (by_field, "header");
+    }
+    // A window's name begins with its thread's.
+    let window = fields.text("x-codex-window-id").and_then(|window| window.rsplit_once(':'));
+    if let Some((thread, _)) = window.filter(|(thread, _)| is_id(thread)) {
+        return (thread.into(), "header");
     }
     let in_body = [
         (ask.metadata_user_id.as_deref().and_then(session_in_user_id), "metadata"),
@@ -270,6 +341,9 @@ fn is_turn(fields: &Fields, ask: &Ask, endpoint: Endpoint, agent: Option<&Agent>
     }
     if let Some(class) = fields.text("x-claude-code-request-class") {
         return matches!(class, "main" | "subagent" | "workflow");
+    }
+    if fields.text("x-openai-subagent").is_some_and(|what| CODEX_SIDE.contains(&what)) {
+        return false;
     }
     !(agent.is_some_and(|agent| agent.always_tools) && ask.tools.is_empty())
 }
@@ -316,24 +390,102 @@ mod tests {
         }
     }
 
+    /// Fields as `name: value` lines, beginning of the system prompt, agent, version, session, how it was found.
+    const SEEN: &[(&str, &str, [&str; 4])] = &[
+        (
+            "user-agent: claude-cli/2.1.197 (external, cli)\nx-claude-code-session-id: s1",
+            "You are Claude Code",
+            ["claude-code", "2.1.197", "s1", "header"],
+        ),
+        ("anthropic-beta: claude-code-20250219,oauth-2025-04-20", "", ["claude-code", "", "", ""]),
+        (
+            "user-agent: x",
+            "You are a Claude agent, built on Anthropic's Claude Agent SDK.",
+            ["claude-code", "", "", ""],
+        ),
+        (
+            "user-agent: opencode/1.18.0 ai-sdk/provider-utils/4\nanthropic-beta: claude-code-20250219\nx-session-id: o",
+            "",
+            ["opencode", "1.18.0", "o", "header"],
+        ),
+        ("user-agent: x/1\noriginator: opencode", "", ["opencode", "", "", ""]),
+        (
+            "user-agent: codex_cli_rs/0.169.0 (Linux; x86_64)\nsession-id: s\nthread-id: t",
+            "",
+            ["codex", "0.169.0", "t", "header"],
+        ),
+        ("user-agent: x/1\noriginator: Codex Desktop\nconversation_id: c", "", ["codex", "", "c", "header"]),
+        (
+            "user-agent: Codex Desktop/0.170.1 (Mac)\nx-codex-window-id: t1:3",
+            "",
+            ["codex", "0.170.1", "t1", "header"],
+        ),
+        ("user-agent: GeminiCLI/0.61.0/gemini-3 (linux; x64)", "", ["gemini-cli", "0.61.0", "", ""]),
+        ("user-agent: CloudCodeVSCode/2.1 (x) proxy_client=geminicli", "", ["gemini-cli", "", "", ""]),
+        ("user-agent: QwenCode/0.24.0 (linux; x64)", "", ["qwen-code", "0.24.0", "", ""]),
+        (
+            "user-agent: OpenAI/JS 5.0",
+            "You are Qwen Code, an interactive CLI agent",
+            ["qwen-code", "", "", ""],
+        ),
+        ("user-agent: Cline/3.0.1\nx-task-id: 17", "", ["cline", "3.0.1", "17", "header"]),
+        (
+            "user-agent: ai-sdk/openai-compatible/3.0",
+            "You are Cline, a skilled engineer",
+            ["cline", "", "", ""],
+        ),
+        ("user-agent: Roo-Code/3.1", "", ["roo", "3.1", "", ""]),
+        ("user-agent: Kilo-Code/4.2\nx-kilocode-taskid: k", "", ["kilo", "4.2", "k", "header"]),
+        ("user-agent: OpenAI/Python 1.3\nx-title: Aider", "", ["aider", "", "", ""]),
+        ("user-agent: litellm/1.80.0\nhttp-referer: https://aider.chat", "", ["aider", "", "", ""]),
+        (
+            "user-agent: GitHubCopilotChat/0.40.0\neditor-version: vscode/1.120\nvscode-sessionid: w",
+            "",
+            ["copilot", "0.40.0", "w", "header"],
+        ),
+        ("user-agent: OpenAI/JS 6.1\nx-initiator: user", "", ["copilot", "", "", ""]),
+        ("x-cursor-client-version: 2.0", "", ["cursor", "", "", ""]),
+        ("user-agent: Zed/0.230.0 (linux; x86_64)", "", ["zed", "0.230.0", "", ""]),
+        ("user-agent: mux/0.9\nx-mux-workspace-id: w", "", ["mux", "0.9", "", ""]),
+        ("user-agent: Charm Crush/0.21.0 (https://charm.land/crush)", "", ["crush", "0.21.0", "", ""]),
+        (
+            "user-agent: OpenAI/JS 6.1\nsession_id: p",
+            "You are an assistant operating inside pi, a harness",
+            ["pi", "", "p", "header"],
+        ),
+        ("user-agent: Anthropic/Python 0.80.1", "", ["anthropic-sdk", "0.80.1", "", ""]),
+        ("user-agent: AsyncAnthropicBedrock/Python 0.80.1", "", ["anthropic-sdk", "0.80.1", "", ""]),
+        (
+            "user-agent: OpenAI/Python 1.3",
+            "Act as an expert software developer.",
+            ["openai-sdk", "1.3", "", ""],
+        ),
+        ("user-agent: ai-sdk/openai-compatible/3.0", "", ["ai-sdk", "3.0", "", ""]),
+        ("user-agent: Bun/1.4.0", "", ["", "", "", ""]),
+    ];
+
     #[test]
-    fn agents_by_their_marks() {
-        for (fields, name, version) in [
-            (
-                [("user-agent", "codex_cli_rs/0.169.0 (Linux; x86_64)"), ("thread-id", "t")],
-                "codex",
-                "0.169.0",
-            ),
-            ([("user-agent", "x/1"), ("originator", "Codex Desktop")], "codex", ""),
-            ([("user-agent", "x/1"), ("originator", "opencode")], "opencode", ""),
-            ([("user-agent", "GeminiCLI/0.61.0/gemini-3 (linux; x64)"), ("x", "")], "gemini-cli", "0.61.0"),
-            ([("user-agent", "OpenAI/Python 1.3"), ("x-title", "Aider")], "aider", ""),
-            ([("user-agent", "OpenAI/Python 1.3"), ("x", "")], "openai-sdk", "1.3"),
-            ([("user-agent", "ai-sdk/openai-compatible/3.0"), ("x", "")], "ai-sdk", "3.0"),
-            ([("user-agent", "Bun/1.4.0"), ("x", "")], "", ""),
-        ] {
-            let caller = with(&fields, &Ask::default());
-            assert_eq!((caller.agent.as_str(), caller.agent_version.as_str()), (name, version), "{fields:?}");
+    fn agents_and_sessions_as_they_were_seen() {
+        for (lines, system, expected) in SEEN {
+            let fields: Vec<_> = lines.lines().map(|line| line.split_once(": ").unwrap()).collect();
+            let system_start = (!system.is_empty()).then(|| (*system).to_owned());
+            let caller = with(&fields, &Ask { system_start, ..Ask::default() });
+            let (agent, version, session, by) = told(&caller);
+            assert_eq!([agent, version, session, by], *expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn side_agents_of_codex_are_no_turns() {
+        let ask = Ask { tools: vec!["shell".into()], ..Ask::default() };
+        for (what, turn) in [("review", true), ("collab_spawn", true), ("compact", false)] {
+            let fields = [
+                ("user-agent", "codex_cli_rs/0.169.0"),
+                ("x-openai-subagent", what),
+                ("x-codex-parent-thread-id", "p"),
+            ];
+            let caller = with(&fields, &ask);
+            assert_eq!((caller.turn, caller.sub_agent.as_str(), caller.parent.as_str()), (turn, what, "p"));
         }
     }
 

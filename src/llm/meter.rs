@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::dialect::{Dialect, Effect, Endpoint, Reader};
 use super::likeness::Likenesses;
 use super::objects;
+use super::price::Terms;
 use super::usage::Usage;
 use crate::wire::decode::Decoder;
 use crate::wire::eventstream::Frames;
@@ -39,6 +40,18 @@ pub struct ToolUse {
     pub server_name: Option<String>,
 }
 
+/// One sampling run of a response that took several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BilledRun {
+    /// Its model, where that is another than the response's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Its counts.
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
 /// What a response said. Names are those of the fixtures' manifest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -50,6 +63,12 @@ pub struct Reading {
     /// Token counts; `null` is unknown.
     #[serde(flatten)]
     pub usage: Usage,
+    /// Tier, speed and place, which change the price.
+    #[serde(flatten)]
+    pub terms: Terms,
+    /// What the provider says that it cost, in nanodollars, where the wire has it. Kept beside what is derived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_cost_nanodollars: Option<i64>,
     /// Tool calls in order of appearance, client-run and provider-run together.
     pub tool_uses: Vec<ToolUse>,
     /// Stop reason as on the wire (first choice).
@@ -73,6 +92,9 @@ pub struct Reading {
     /// Tokens to bill where that differs from the top level (sum over iterations).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub billed_totals_over_iterations: Option<serde_json::Value>,
+    /// The same by run, in normal form: each is billed at its own model's price.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub billed_runs: Vec<BilledRun>,
     /// Why metering gave up, if it did. The bytes passed all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_metered: Option<String>,

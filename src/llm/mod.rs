@@ -12,9 +12,11 @@
 
 pub mod agent;
 pub mod ask;
+pub mod ask_usage;
 pub mod batch;
 pub mod dialect;
 pub mod ending;
+pub mod estimate;
 pub mod form;
 mod likeness;
 pub mod mcp;

@@ -16,11 +16,15 @@ mod card;
 pub mod go_match;
 pub mod lists;
 mod probe;
+pub mod rate;
 pub mod settings;
+pub mod shown;
+pub mod tariff;
 
 pub use book::{Book, Cards, Listing, Mapped, Names};
 pub use card::{Card, Counts, Rates, Step, Unit};
 pub use lists::CostBasis;
+pub use tariff::{Pricer, Tariff};
 
 use serde::{Deserialize, Serialize};
 

@@ -9,6 +9,7 @@ pub mod glob;
 pub mod grant;
 pub mod identity;
 pub mod listing;
+pub mod prices;
 pub mod quota;
 pub mod rights;
 pub mod route;

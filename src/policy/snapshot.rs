@@ -13,6 +13,7 @@ use super::rights::ByWhom;
 use super::route::Routes;
 use crate::base::settings::Place;
 use crate::llm::dialect::paths::Flag;
+use crate::llm::price::tariff::{Priced, Tariff};
 use crate::llm::price::{Book, Listing};
 use crate::llm::provider::{Site, Vendor};
 use crate::wire::credential::{Made, Source};
@@ -59,6 +60,16 @@ impl Snapshot {
     #[must_use]
     pub fn routes(&self) -> &Routes {
         self.indexes.routes.get_or_init(|| Routes::over(&self.providers))
+    }
+
+    /// How what is stored is priced.
+    #[must_use]
+    pub fn tariff(&self) -> Tariff {
+        let priced = |provider: &Arc<Provider>| {
+            let aliases = provider.aliases.iter().cloned().collect();
+            (provider.id.clone(), Priced { listing: provider.listing.clone(), aliases })
+        };
+        Tariff { providers: self.providers.iter().map(priced).collect(), book: Arc::clone(&self.prices) }
     }
 
     /// Grants by whom they are for.
@@ -238,6 +249,8 @@ pub struct Provider {
     pub project: Option<String>,
     /// How its models are priced.
     pub listing: Listing,
+    /// When usage is asked for that the client did not ask for.
+    pub ask_usage: AskUsage,
     /// Whether the rest of an answer is read for its usage when the client has gone.
     pub drain_when_client_gone: bool,
     /// Bounds on time of this provider; none: those of [`Limits`].
@@ -252,6 +265,18 @@ pub struct Provider {
     pub unpriced_allowed: bool,
     /// Where it stands in the file.
     pub place: Place,
+}
+
+/// When usage is asked for that the client did not ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AskUsage {
+    /// Never.
+    #[default]
+    Never,
+    /// Where a quota counts it.
+    WhenQuota,
+    /// Always.
+    Always,
 }
 
 impl Provider {

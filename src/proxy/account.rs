@@ -23,6 +23,7 @@ use crate::llm::ask::Ask;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Endpoint, Route};
 use crate::llm::ending::Ending;
+use crate::llm::estimate::{self, Estimate};
 use crate::llm::meter::Meter;
 use crate::llm::usage::Usage;
 use crate::policy::identity::settings::SourceKind;
@@ -320,10 +321,20 @@ impl Account {
 
     /// Content that came from the provider. Read and kept only now, after it was sent on.
     pub(super) fn received(&mut self, core: &Core, data: &[u8]) {
+        self.metered(data);
+        self.kept(core, data);
+    }
+
+    /// Content that came from the provider and is read, whoever gets it.
+    pub(super) fn metered(&mut self, data: &[u8]) {
         self.record.bytes.response_received += data.len() as u64;
         if let Some(meter) = &mut self.meter {
             meter.feed(data);
         }
+    }
+
+    /// Content that goes on, for the record.
+    pub(super) fn kept(&mut self, core: &Core, data: &[u8]) {
         if self.part.len() + data.len() > PART_BYTES {
             self.send_part(core);
         }
@@ -491,6 +502,7 @@ impl Account {
         if self.record.fault.is_none() {
             self.record.outcome = self.outcome();
         }
+        self.record.estimated_usage = self.estimate(events);
         self.record.times.last_byte_us = self.elapsed_us();
         if let Some(held) = self.held.take() {
             let passed = Passed { events, bytes: self.record.bytes.response_received };
@@ -498,6 +510,29 @@ impl Account {
         }
         self.count(core);
         core.note_close(Note::Close(self.record), self.reservation);
+    }
+
+    /// What was probably used where the provider answered and did not say, or not to the end.
+    fn estimate(&self, events: u64) -> Option<Estimate> {
+        let record = &self.record;
+        let reading = &record.reading;
+        let generates = self.route.as_ref().is_some_and(|route| route.endpoint == Endpoint::Generate);
+        let answered = record.attempts.iter().filter_map(|attempt| attempt.status).any(|status| status < 300);
+        let runs_on = matches!(reading.stop_reason.as_deref(), Some("queued" | "in_progress"));
+        let ended = !reading.stream || reading.complete || reading.stop_reason.is_some();
+        let usage = &reading.usage;
+        let whole = usage.input_tokens.is_some() && usage.output_tokens.is_some() && ended;
+        if !generates || !answered || runs_on || whole || reading.error.is_some() {
+            return None;
+        }
+        let bytes = &record.bytes;
+        (bytes.response_received > 0).then(|| {
+            Estimate::of(estimate::Passed {
+                request_bytes: bytes.request_received,
+                response_bytes: bytes.response_received,
+                events,
+            })
+        })
     }
 
     fn outcome(&self) -> Outcome {

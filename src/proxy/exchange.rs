@@ -319,6 +319,7 @@ async fn attempt(
     sending.answered = None;
     sending.address(provider, hop)?;
     sending.rename(core, conn, hop).await?;
+    sending.ask_usage(core, conn, provider, hop).await?;
     sending.shown = core.credentials.obtain(core, provider).await?;
     if signs(provider) {
         sending.hold_whole(core, conn).await?;
@@ -348,7 +349,10 @@ async fn relayed(
             true => Box::pin(upstream::connect(core, provider, limit)).await?,
         };
         sending.account.connected(clock::now().since(since));
-        match (Relay { core, conn, sending, lease, others_armed: false }).run(provider, hop).await {
+        match (Relay { core, conn, sending, lease, others_armed: false, gone: false })
+            .run(provider, hop)
+            .await
+        {
             Ok(after) => return Ok(after),
             Err(Broken::Fault(fault)) => return Err(fault),
             Err(Broken::Unauthorized(other)) => {

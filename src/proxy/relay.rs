@@ -8,6 +8,7 @@
 //!     ├─ refused, lost ─────┼──── no byte out ─────┼──▶ Fault: answered in the caller's dialect (or tried again)
 //!     │                     │                      │
 //!     └─ client gone ───────┴──────────────────────┴──▶ Fault: the lease is dropped, which cancels upstream
+//!                                                  │           (`drain`: the rest is read for its usage first)
 //!                                                  └──▶ Truncated, IdleTimeout: the client's connection is cut
 //! ```
 //!
@@ -31,6 +32,7 @@ use super::objects;
 use super::request::{Body, Sending};
 use super::upstream::Lease;
 use crate::base::clock;
+use crate::llm::ask_usage::Hider;
 use crate::policy::decide::Hop;
 use crate::policy::snapshot::Provider;
 use crate::wire::h1::{Framing, HeadLimits, HeadScan, Response, parse_response};
@@ -44,6 +46,10 @@ const LASTS_AFTER: Duration = Duration::from_millis(50);
 const JOINED_BODY_BYTES: usize = 16 * 1024;
 /// Informational responses a provider may send before the final one.
 const INFORMATIONAL_MAX: u32 = 16;
+
+/// How long, and how much of, an answer is read on for its usage when the client has left.
+const DRAIN_FOR: Duration = Duration::from_secs(60);
+const DRAIN_BYTES_MAX: usize = 16 << 20;
 
 /// How a relay ended before its end.
 pub(super) enum Broken {
@@ -77,13 +83,16 @@ pub(super) struct Relay<'a, 's> {
     pub(super) lease: Lease,
     /// Whether the client's farewell and the time limit have been polled and nothing but the provider woke us since.
     pub(super) others_armed: bool,
+    /// The client has left, and the rest is read for its usage.
+    pub(super) gone: bool,
 }
 
 impl Relay<'_, '_> {
     /// Carry the exchange to its end. `Ok` says what becomes of the client's connection.
     pub(super) async fn run(mut self, provider: &Provider, hop: Option<&Hop>) -> Result<After, Broken> {
+        let drain = provider.drain_when_client_gone;
         self.upload(provider, hop).await?;
-        let (response, rest) = self.response_head().await?;
+        let (response, rest) = self.response_head(drain).await?;
         let status = response.head.status;
         self.sending.answered = Some((status, retry_after(&response)));
         // A provider that refuses for load has executed nothing: whoever else serves the model may.
@@ -97,19 +106,39 @@ impl Relay<'_, '_> {
         }
         self.sending.account.first_byte(&response);
         self.capture_request();
-        self.respond(response, rest).await.map_err(Broken::Fault)
+        self.answer(response, rest, drain).await.map_err(Broken::Fault)
+    }
+
+    /// Pass the answer on; where the client leaves, read it to its usage if that is wanted.
+    async fn answer(mut self, response: Response, rest: Vec<u8>, drain: bool) -> Result<After, Fault> {
+        let mut down = Down::new(&self, &response);
+        let responded = if self.gone {
+            self.read_aside(&mut down, &rest);
+            Err(gone(WHILE_THINKING))
+        } else {
+            self.respond(response, rest, &mut down).await
+        };
+        match responded {
+            Ok(()) => Ok(self.finish(down)),
+            Err(fault) => {
+                if fault.kind == Kind::ClientGone && drain {
+                    self.drain(&mut down).await;
+                }
+                Err(fault)
+            }
+        }
     }
 
     /// As [`Relay::run`], for a request to leave HTTP: a provider that agrees hands its connection over, any other
     /// answer is relayed.
     pub(super) async fn switch(mut self, provider: &Provider, hop: &Hop) -> Result<Switched, Broken> {
         self.upload(provider, Some(hop)).await?;
-        let (response, rest) = self.response_head().await?;
+        let (response, rest) = self.response_head(false).await?;
         if response.head.status == 101 {
             return Ok(Switched::Over(Box::new((self.lease, response, rest))));
         }
         self.sending.account.first_byte(&response);
-        self.respond(response, rest).await.map(Switched::Answered).map_err(Broken::Fault)
+        self.answer(response, rest, false).await.map(Switched::Answered).map_err(Broken::Fault)
     }
 
     /// Send head and body; ends early when the provider answers early.
@@ -214,7 +243,7 @@ impl Relay<'_, '_> {
     }
 
     /// The final response head, and what of the body came with it.
-    async fn response_head(&mut self) -> Result<(Response, Vec<u8>), Broken> {
+    async fn response_head(&mut self, drain: bool) -> Result<(Response, Vec<u8>), Broken> {
         let limits = HeadLimits::default();
         // The first wait is short: whoever waits longer is told to the writer, and then waits on.
         let mut patience = self.sending.limits.first_byte.checked_sub(LASTS_AFTER);
@@ -226,7 +255,7 @@ impl Relay<'_, '_> {
                 if let Some(end) = scan.end(&bytes, &limits).map_err(bad_answer)? {
                     break end;
                 }
-                self.read_head(&mut bytes, &mut patience).await?;
+                self.read_head(&mut bytes, &mut patience, drain).await?;
             };
             let rest = bytes.split_off(end);
             let response =
@@ -246,12 +275,24 @@ impl Relay<'_, '_> {
         &mut self,
         bytes: &mut Vec<u8>,
         patience: &mut Option<Duration>,
+        drain: bool,
     ) -> Result<(), Broken> {
         loop {
             match self.wait_response().await {
                 Event::FromProvider => {}
-                Event::FromClient => return Err(gone("while the provider was thinking").into()),
+                Event::FromClient => {
+                    if !drain {
+                        return Err(gone(WHILE_THINKING).into());
+                    }
+                    self.gone = true;
+                    self.conn.limit.set_after(DRAIN_FOR);
+                    *patience = None;
+                    continue;
+                }
                 Event::Writable | Event::Late => {
+                    if self.gone {
+                        return Err(gone(WHILE_THINKING).into());
+                    }
                     let Some(rest) = patience.take() else {
                         return Err(Fault::new(Kind::FirstByteTimeout).into());
                     };
@@ -284,8 +325,7 @@ impl Relay<'_, '_> {
     }
 
     /// Pass head and body to the client.
-    async fn respond(mut self, response: Response, rest: Vec<u8>) -> Result<After, Fault> {
-        let mut down = Down::new(&self, &response);
+    async fn respond(&mut self, response: Response, rest: Vec<u8>, down: &mut Down) -> Result<(), Fault> {
         self.sending.account.ends_by_close = down.towards.shape == Shape::Unwrapped;
         let mut head = Vec::with_capacity(1024);
         heads::write_response(&mut head, &response, &down.towards);
@@ -293,8 +333,8 @@ impl Relay<'_, '_> {
         self.sending.account.head_sent = true;
         let idle = self.sending.limits.idle;
         match self.sending.account.makes_objects() {
-            true => Box::pin(self.bind_first(&mut down, head, rest)).await?,
-            false => self.first_block(&mut down, head, &rest).await?,
+            true => Box::pin(self.bind_first(down, head, rest)).await?,
+            false => self.first_block(down, head, &rest).await?,
         }
         if !down.done {
             self.sending.account.lasts(self.core);
@@ -307,12 +347,12 @@ impl Relay<'_, '_> {
                 self.wait_more().await?;
             }
             drained = true;
-            match self.read_block(&mut down) {
-                Ok(0) => self.end_of_connection(&mut down).await?,
+            match self.read_block(down) {
+                Ok(0) => self.end_of_connection(down).await?,
                 Ok(n) => {
                     // A short read of a plain socket took all there was: asking again would only cost a call.
                     drained = n < down.block_bytes_max && self.lease.transport.short_read_is_all();
-                    self.flush(&mut down).await?;
+                    self.flush(down).await?;
                     // What TLS still holds for the client must not wait for the next event.
                     self.others_armed &= !self.conn.socket.is_behind();
                     self.conn.limit.set_after(idle);
@@ -321,7 +361,43 @@ impl Relay<'_, '_> {
                 Err(Stop::Fault(fault)) => return Err(fault),
             }
         }
-        Ok(self.finish(down))
+        Ok(())
+    }
+
+    /// Read what is left of an answer that nobody waits for any more, for its usage: within a time and a size.
+    async fn drain(&mut self, down: &mut Down) {
+        self.conn.limit.set_after(DRAIN_FOR);
+        let mut left = DRAIN_BYTES_MAX;
+        while !down.done && left > 0 {
+            let late = poll_fn(|cx| match self.lease.transport.poll_readable(cx) {
+                Poll::Ready(_) => Poll::Ready(false),
+                Poll::Pending => self.conn.limit.poll(cx).map(|()| true),
+            });
+            if late.await {
+                return;
+            }
+            let mut scratch = self.core.scratch();
+            let scratch = &mut *scratch;
+            match self.lease.transport.try_read(&mut scratch.block) {
+                Ok(0) => return,
+                Ok(n) => {
+                    left = left.saturating_sub(n);
+                    self.read_aside(down, &scratch.block[..n]);
+                }
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Read a block that goes to nobody.
+    fn read_aside(&mut self, down: &mut Down, block: &[u8]) {
+        let mut ranges = Vec::new();
+        match down.framing.scan(block, &mut ranges) {
+            Ok(scan) => down.done = scan.done,
+            Err(_) => down.done = true,
+        }
+        ranges.into_iter().for_each(|range| self.sending.account.metered(&block[range]));
     }
 
     async fn wait_more(&mut self) -> Result<(), Fault> {
@@ -391,9 +467,14 @@ impl Relay<'_, '_> {
         down.shape(rest, scan.used, &ranges, &mut out);
         down.end(terminal.as_deref(), &mut out);
         self.conn.send(&out, self.sending.limits.idle).await?;
-        for range in ranges {
-            self.sending.account.received(self.core, &rest[range.clone()]);
-            self.sending.account.delivered(&rest[range]);
+        if down.hider.is_some() {
+            ranges.into_iter().for_each(|range| self.sending.account.metered(&rest[range]));
+            self.show(down);
+        } else {
+            for range in ranges {
+                self.sending.account.received(self.core, &rest[range.clone()]);
+                self.sending.account.delivered(&rest[range]);
+            }
         }
         if let Some(terminal) = terminal {
             self.sending.account.added(self.core, &terminal);
@@ -428,11 +509,21 @@ impl Relay<'_, '_> {
             // Reshaped bytes have no place in the block: the block counts as delivered when all of them are.
             if self.send_now(&out, down)? == out.len() { n } else { 0 }
         };
-        for range in &scratch.ranges {
-            self.sending.account.received(self.core, &block[range.clone()]);
-            let taken = range.start..range.end.min(sent.max(range.start));
-            self.sending.account.delivered(&block[taken.clone()]);
-            down.undelivered.extend_from_slice(&block[taken.end..range.end]);
+        if down.hider.is_some() {
+            scratch.ranges.iter().for_each(|range| self.sending.account.metered(&block[range.clone()]));
+            if sent == n {
+                self.show(down);
+            } else {
+                self.sending.account.kept(self.core, &down.shown);
+                down.undelivered.append(&mut down.shown);
+            }
+        } else {
+            for range in &scratch.ranges {
+                self.sending.account.received(self.core, &block[range.clone()]);
+                let taken = range.start..range.end.min(sent.max(range.start));
+                self.sending.account.delivered(&block[taken.clone()]);
+                down.undelivered.extend_from_slice(&block[taken.end..range.end]);
+            }
         }
         if let Some(terminal) = terminal {
             self.sending.account.added(self.core, &terminal);
@@ -444,7 +535,17 @@ impl Relay<'_, '_> {
         Ok(n)
     }
 
+    /// What was let through to a client that the usage chunk is kept from has been delivered.
+    fn show(&mut self, down: &mut Down) {
+        self.sending.account.kept(self.core, &down.shown);
+        self.sending.account.delivered(&down.shown);
+        down.shown.clear();
+    }
+
     fn send_now(&mut self, bytes: &[u8], down: &mut Down) -> Result<usize, Stop> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
         let sent = match self.conn.socket.try_write(bytes) {
             Ok(n) => n,
             Err(why) if why.kind() == ErrorKind::WouldBlock => 0,
@@ -475,9 +576,13 @@ impl Relay<'_, '_> {
             return Err(Fault::because(Kind::Truncated, "the provider closed within the body"));
         }
         down.done = true;
-        if down.towards.shape == Shape::Wrapped {
-            self.conn.send(b"0\r\n\r\n", self.sending.limits.idle).await?;
+        let mut out = Vec::new();
+        down.shape_hiding(&[], &[], &mut out);
+        down.end(None, &mut out);
+        if !out.is_empty() {
+            self.conn.send(&out, self.sending.limits.idle).await?;
         }
+        self.show(down);
         Ok(())
     }
 
@@ -496,7 +601,7 @@ impl Relay<'_, '_> {
             }
             armed = true;
             // An unfinished upload has its own reader of the client's bytes; it is not resumed after an early answer.
-            if self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
+            if !self.gone && self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
                 return Poll::Ready(Event::FromClient);
             }
             self.conn.limit.poll(cx).map(|()| Event::Late)
@@ -551,6 +656,8 @@ fn bad_answer(why: impl std::fmt::Display) -> Fault {
 fn truncated(why: impl std::fmt::Display) -> Fault {
     Fault::because(Kind::Truncated, why)
 }
+
+const WHILE_THINKING: &str = "while the provider was thinking";
 
 fn gone(when: &str) -> Fault {
     Fault::because(Kind::ClientGone, when)
@@ -640,6 +747,14 @@ fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Whether events can be told apart in what passes.
+fn is_plain_event_stream(response: &Response) -> bool {
+    let fields = &response.head.fields;
+    let events = fields.text("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+    let plain = fields.text("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+    events && plain
+}
+
 /// The response on its way down.
 struct Down {
     framing: Framing,
@@ -651,12 +766,18 @@ struct Down {
     unsent: Vec<u8>,
     undelivered: Vec<u8>,
     block_bytes_max: usize,
+    /// Keeps the usage chunk from a client that did not ask for it, and what of the last block it let through.
+    hider: Option<Box<Hider>>,
+    shown: Vec<u8>,
 }
 
 impl Down {
     fn new(relay: &Relay<'_, '_>, response: &Response) -> Self {
         let version = relay.sending.request.head.version;
+        let hides = relay.sending.asked_usage && is_plain_event_stream(response);
         let shape = match (&response.framing, version) {
+            // What is taken out makes other chunks of the rest.
+            (_, Version::Http11) if hides => Shape::Wrapped,
             (Framing::UntilClose, Version::Http11) => Shape::Wrapped,
             // What may be ended early cannot keep the provider's framing.
             (_, Version::Http11) if relay.sending.account.may_end() => Shape::Wrapped,
@@ -679,15 +800,33 @@ impl Down {
             unsent: Vec::new(),
             undelivered: Vec::new(),
             block_bytes_max: SCRATCH_BYTES,
+            hider: hides.then(|| Box::new(Hider::new())),
+            shown: Vec::new(),
         }
     }
 
     /// Write a block in the client's framing.
-    fn shape(&self, block: &[u8], used: usize, data: &[Range<usize>], out: &mut Vec<u8>) {
+    fn shape(&mut self, block: &[u8], used: usize, data: &[Range<usize>], out: &mut Vec<u8>) {
+        if self.hider.is_some() {
+            return self.shape_hiding(block, data, out);
+        }
         match self.towards.shape {
             Shape::Verbatim => out.extend_from_slice(&block[..used]),
             Shape::Wrapped => data.iter().for_each(|range| write_chunk(out, &block[range.clone()])),
             Shape::Unwrapped => data.iter().for_each(|range| out.extend_from_slice(&block[range.clone()])),
+        }
+    }
+
+    /// The same, without the usage chunk; what is held at the end of the content is no whole event, and passes.
+    fn shape_hiding(&mut self, block: &[u8], data: &[Range<usize>], out: &mut Vec<u8>) {
+        let Some(hider) = &mut self.hider else { return };
+        data.iter().for_each(|range| hider.pass(&block[range.clone()], &mut self.shown));
+        if self.done {
+            hider.finish(&mut self.shown);
+        }
+        match self.towards.shape {
+            Shape::Wrapped => write_chunk(out, &self.shown),
+            Shape::Verbatim | Shape::Unwrapped => out.extend_from_slice(&self.shown),
         }
     }
 

@@ -18,10 +18,12 @@ use super::core::Core;
 use super::credentials::Shown;
 use super::fault::{Fault, Kind};
 use super::{heads, objects};
-use crate::llm::dialect::paths::Route;
+use crate::llm::ask_usage;
+use crate::llm::dialect::Dialect;
+use crate::llm::dialect::paths::{Endpoint, Route};
 use crate::llm::provider::segment;
 use crate::policy::decide::{Hop, Verdict, Wants};
-use crate::policy::snapshot::{Limits, Origin, Provider};
+use crate::policy::snapshot::{AskUsage, Limits, Origin, Provider};
 use crate::wire::h1::{Framing, Request};
 
 /// First allocation for a body of declared length: enough for most, not so much that a declaration alone costs us.
@@ -178,6 +180,8 @@ pub(super) struct Sending<'a> {
     pub(super) others_left: bool,
     /// Status that the attempt was answered with, and how long the provider asks to be left alone.
     pub(super) answered: Option<(u16, Option<Duration>)>,
+    /// Whether usage was asked for that the client did not ask for, so that its chunk is kept from it.
+    pub(super) asked_usage: bool,
 }
 
 impl<'a> Sending<'a> {
@@ -201,6 +205,7 @@ impl<'a> Sending<'a> {
             limits,
             others_left: false,
             answered: None,
+            asked_usage: false,
         }
     }
 }
@@ -292,6 +297,44 @@ impl Sending<'_> {
         let renamed = [&text[..span.start], name.as_bytes(), &text[span.end..]].concat();
         self.body.renamed = Some(renamed);
         self.account.altered("model");
+        Ok(())
+    }
+}
+
+impl Sending<'_> {
+    /// Ask for the usage of a stream in the client's place, where the configuration says so. A coded body is sent plain
+    /// then, as one whose model is renamed; one that leaves a doubt of which member would count is left as it is.
+    pub(super) async fn ask_usage(
+        &mut self,
+        core: &Core,
+        conn: &mut Conn,
+        provider: &Provider,
+        hop: Option<&Hop>,
+    ) -> Result<(), Fault> {
+        self.asked_usage = false;
+        let wanted = match provider.ask_usage {
+            AskUsage::Never => false,
+            AskUsage::WhenQuota => hop.is_some_and(|hop| !hop.buckets.is_empty()),
+            AskUsage::Always => true,
+        };
+        let speaks = matches!(self.route.dialect, Dialect::Chat | Dialect::Completions);
+        if !wanted || !speaks || self.route.endpoint != Endpoint::Generate {
+            return Ok(());
+        }
+        self.hold_whole(core, conn).await?;
+        let ask = self.account.ask();
+        if !ask.stream || ask.include_usage {
+            return Ok(());
+        }
+        let spliced = match &self.body.renamed {
+            Some(renamed) => ask_usage::splice(renamed),
+            None => ask_usage::splice(&asking::plain(self.request, &self.body.bytes)?),
+        };
+        if let Some(spliced) = spliced {
+            self.body.renamed = Some(spliced);
+            self.asked_usage = true;
+            self.account.altered("ask_usage");
+        }
         Ok(())
     }
 }

@@ -8,16 +8,19 @@
 pub mod balances;
 mod batch;
 mod blocks;
+pub mod delivered;
 pub mod files;
 pub mod handover;
 pub mod health;
 mod join;
 pub mod line;
+pub mod prices;
 #[expect(clippy::module_inception, reason = "the record is the subject of the folder")]
 pub mod record;
 mod recovery;
 pub mod segment;
 pub mod store;
 mod tail;
+mod threads;
 mod turns;
 pub mod writer;

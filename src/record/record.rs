@@ -14,6 +14,7 @@ use crate::base::id::ExchangeId;
 pub use crate::llm::agent::Caller;
 use crate::llm::ask::Ask;
 use crate::llm::dialect::Dialect;
+use crate::llm::estimate::Estimate;
 use crate::llm::meter::Reading;
 
 /// How an exchange ended.
@@ -251,6 +252,13 @@ pub struct Record {
     /// What the response said.
     #[serde(flatten)]
     pub reading: Reading,
+    /// What was probably used where the provider did not say, or not to the end: beside its numbers, never in their
+    /// place. Absent where they are whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_usage: Option<Estimate>,
+    /// Whether this response was recorded before, under another exchange: it is billed once, and counts as nothing here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub delivered_again: bool,
     /// Rules that changed what was sent, where any did (`model`, …).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub altered: Vec<String>,

@@ -5,6 +5,8 @@
 //!
 //! Invariant of absence: nothing here writes to a segment.
 
+mod billing;
+mod cost;
 pub mod index;
 pub mod log;
 mod query;
@@ -21,16 +23,21 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::files::{At, Layout, explain};
 use super::line::Line;
+use super::prices;
 use super::record::BodyKind;
 use crate::base::clock::Wall;
+use crate::llm::price::Pricer;
 use index::{Index, LinePlace};
 use log::{Blocks, CaughtUp};
-pub use rows::{Filter, GroupBy, InFlightRow, Overview, RequestRow, SessionRow, Shown, ToolRow, UsageRow};
+pub use rows::{
+    Cost, Filter, GroupBy, InFlightRow, Overview, RequestRow, SessionRow, Shown, ToolRow, UsageRow, Worth,
+};
 
 /// Crossing 4: a read-only view of a data folder, from any thread or process, while the gateway runs or not.
 pub struct Reader {
     db: Connection,
     blocks: RefCell<Blocks>,
+    prices: Pricer,
 }
 
 impl Reader {
@@ -46,22 +53,29 @@ impl Reader {
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
         let db = open_index(&path).map_err(|e| explain(fault(e), "cannot open", &path))?;
-        Ok(Reader { db, blocks: RefCell::new(Blocks::new(&layout)?) })
+        let prices = Pricer::of(prices::read(dir)?);
+        Ok(Reader { db, blocks: RefCell::new(Blocks::new(&layout)?), prices })
     }
 
     /// Usage, added up by `group_by`; biggest groups first, times in order.
     pub fn usage(&self, filter: &Filter, group_by: GroupBy) -> io::Result<Vec<UsageRow>> {
-        query::usage(&self.db, filter, group_by).map_err(fault)
+        let mut rows = query::usage(&self.db, filter, group_by).map_err(fault)?;
+        cost::of_usage(&self.db, &self.prices, filter, group_by, &mut rows).map_err(fault)?;
+        Ok(rows)
     }
 
     /// Exchanges, newest first; `before` is the cursor of the last row already seen.
     pub fn requests(&self, filter: &Filter, limit: u32, before: Option<i64>) -> io::Result<Vec<RequestRow>> {
-        query::requests(&self.db, filter, limit, before).map_err(fault)
+        let mut rows = query::requests(&self.db, filter, limit, before).map_err(fault)?;
+        cost::of_requests(&self.db, &self.prices, &mut rows).map_err(fault)?;
+        Ok(rows)
     }
 
     /// Exchanges closed after `cursor`, oldest first. `None` starts at the last `limit`.
     pub fn tail(&self, filter: &Filter, after: Option<i64>, limit: u32) -> io::Result<Vec<RequestRow>> {
-        query::tail(&self.db, filter, after, limit).map_err(fault)
+        let mut rows = query::tail(&self.db, filter, after, limit).map_err(fault)?;
+        cost::of_requests(&self.db, &self.prices, &mut rows).map_err(fault)?;
+        Ok(rows)
     }
 
     /// Exchanges accepted in each minute from `since` on, of one principal or of all: beginning of the minute, count.
@@ -72,7 +86,9 @@ impl Reader {
 
     /// Sessions, most recently used first.
     pub fn sessions(&self, filter: &Filter, limit: u32) -> io::Result<Vec<SessionRow>> {
-        query::sessions(&self.db, filter, limit).map_err(fault)
+        let mut rows = query::sessions(&self.db, filter, limit).map_err(fault)?;
+        cost::of_sessions(&self.db, &self.prices, &mut rows).map_err(fault)?;
+        Ok(rows)
     }
 
     /// Tools, most called first.
@@ -95,7 +111,8 @@ impl Reader {
             spans => blocks.body(spans).map(Some),
         };
         let (request_body, response_body) = (body(BodyKind::Request)?, body(BodyKind::Response)?);
-        Ok(Some(Shown { record: closed.record, request_body, response_body }))
+        let worth = cost::of_record(&self.prices, &closed.record).into();
+        Ok(Some(Shown { record: closed.record, worth, request_body, response_body }))
     }
 
     /// Owner and provider of a provider-side object.

@@ -28,6 +28,7 @@ use std::time::Duration;
 use super::balances::{BalanceRow, Balances, Commands, Look};
 use super::batch::Batch;
 use super::blocks::Blocks;
+use super::delivered::Delivered;
 use super::files::{Layout, Segments, head_of};
 use super::handover;
 use super::health::{Place, WriterHealth};
@@ -40,6 +41,7 @@ use super::store::index::{Index, Position};
 use super::store::log;
 use super::tail::Tail;
 pub use super::tail::TailDoor;
+use super::threads::Threads;
 use crate::base::clock::{self, Moment};
 use crate::base::memory;
 use crate::base::ring;
@@ -117,6 +119,8 @@ pub struct Writer {
     parts: Vec<(CapturePart, usize)>,
     handed: Option<handover::Door>,
     joins: Joins,
+    delivered: Delivered,
+    threads: Threads,
     batch: Batch,
     stage: Stage,
     content: Blocks,
@@ -174,6 +178,8 @@ impl Writer {
         let mut writer = Writer {
             content: blocks(Kind::Content, &content_seen, CONTENT_BLOCK_BYTES)?,
             log: blocks(Kind::Log, &log_seen, LOG_BLOCK_BYTES)?,
+            delivered: Delivered::of(index.delivered()?),
+            threads: Threads::default(),
             joins: Joins::new(options.gathered_bytes_max, options.body_bytes_max)?,
             handed: options.socket.then(|| listen(&layout)).transpose()?.flatten(),
             batch: Batch::new(consumers.len()),
@@ -398,6 +404,8 @@ impl Writer {
                 let closed = self.joins.close(record.id, record.capture, &mut self.content);
                 let (bodies, capture) = closed.unwrap_or((Bodies::default(), CaptureState::Shed));
                 record.capture = capture;
+                self.delivered.judge(&mut record);
+                self.threads.judge(&mut record);
                 self.batch.close(record, bodies);
             }
         }

@@ -12,6 +12,7 @@ mod gate;
 mod identity;
 mod objects;
 mod policy;
+mod price;
 mod process;
 mod providers;
 mod quota;

@@ -1,19 +1,31 @@
 //! One exchange: its record, its bodies.
 
+use serde::Serialize;
+
 use super::{Room, Visit};
 use crate::admin::audit::Look;
 use crate::admin::reply::{Answer, Problem, json, whole};
 use crate::base::id::ExchangeId;
 use crate::record::record::{BodyKind, Record};
-use crate::record::store::Shown;
+use crate::record::store::{Shown, Worth};
 use crate::wire::decode::Decoder;
 
 /// Most of a body that is shown decoded; the rest is cut off and the page says so.
 const DECODED_BYTES_MAX: usize = 64 << 20;
 
+/// A record, and what is derived from it when it is looked at.
+#[derive(Serialize)]
+struct Page {
+    #[serde(flatten)]
+    record: Record,
+    #[serde(flatten)]
+    worth: Worth,
+}
+
 pub(super) async fn record(room: &Room, visit: &Visit<'_>, id: &str) -> Answer {
     visit.question(&[])?;
-    json(&shown(room, visit, id, "record").await?.record)
+    let Shown { record, worth, .. } = shown(room, visit, id, "record").await?;
+    json(&Page { record, worth })
 }
 
 pub(super) async fn body(room: &Room, visit: &Visit<'_>, id: &str, kind: BodyKind) -> Answer {

@@ -4,6 +4,7 @@ mod exchange;
 mod health;
 mod lists;
 mod overview;
+mod pricing;
 mod quotas;
 mod settings_lines;
 mod tail;
@@ -125,6 +126,8 @@ async fn route(room: &Room, visit: &Visit<'_>) -> Answer {
         ["api", "tail"] => tail::page(room, visit).await,
         ["api", "quotas"] => quotas::list(room, visit),
         ["api", "health"] => json(&health::view(room)),
+        ["aperture", "pricing"] => pricing::all(room, visit).await,
+        ["aperture", "pricing", model @ ..] => pricing::one(room, visit, model).await,
         ["api", "settings-lines"] => settings_lines::page(room, visit),
         _ => Err(Problem::not_found("page")),
     }

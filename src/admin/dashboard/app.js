@@ -3,7 +3,7 @@
 (() => {
 'use strict';
 
-const { ask, badge, brief, byId, bytes, code, count, duration, el, percent, short, svg, time } = build;
+const { ask, badge, brief, byId, bytes, code, count, duration, el, money, percent, short, svg, time } = build;
 const { hide, show } = exchange;
 
 const RANGES = [['1h', '1 h'], ['24h', '24 h'], ['7d', '7 d'], ['', 'all']];
@@ -78,6 +78,7 @@ function paintTiles() {
   const wrong = not > 0 ? el('span', { class: 'bad' }, `${count(not)} not ok`) : 'all ok';
   byId('tiles').replaceChildren(
     tile('Requests', brief(all.exchanges), count(all.exchanges), all.exchanges > 0 ? wrong : 'none yet'),
+    tile('Cost', money(all.cost_nanodollars, all.cost_unknown), 'by today\'s price lists: weir prices', all.cost_unknown > 0 ? `${brief(all.cost_unknown)} req without a price` : ''),
     tile('In flight', count(totals.in_flight), undefined, 'now'),
     tile('Tokens in', brief(all.input_tokens ?? 0), count(all.input_tokens), share(all.cache_read_tokens, all.input_tokens, 'from cache')),
     tile('Tokens out', brief(all.output_tokens ?? 0), count(all.output_tokens), share(all.reasoning_tokens, all.output_tokens, 'reasoning')),
@@ -177,6 +178,7 @@ function paintBars(place, by, rows) {
     bar.style.width = `${(100 * much(row)) / most}%`;
     return el('button', { type: 'button', title: `only ${row.key || 'unknown'}`, onclick: () => row.key && go({ [by]: row.key }) },
       el('span', { class: 'key' }, row.key || 'unknown'), el('span', { class: 'much' }, `${brief(much(row))} ${unit}`),
+      el('span', { class: 'much' }, money(row.cost_nanodollars, row.cost_unknown)),
       el('span', { class: 'much count' }, brief(row.exchanges), ' req'), el('div', { class: 'track' }, bar));
   }));
   if (rows.length === 0) place.replaceChildren(el('p', { class: 'none' }, 'none yet'));

@@ -28,6 +28,14 @@ const whole = new Intl.NumberFormat('en-US');
 /** 12,345 — or a dash where nobody knows. */
 const count = (n) => (n === null || n === undefined ? '–' : whole.format(n));
 
+/** Nanodollars as dollars: cents, or more digits where it is little; a plus where some cost is unknown. */
+function money(nanodollars, unknown) {
+  if (nanodollars === null || nanodollars === undefined) return unknown ? '?' : '–';
+  const dollars = nanodollars / 1e9;
+  const digits = dollars === 0 || dollars >= 0.01 ? 2 : 6;
+  return `$${dollars.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}${unknown ? '+' : ''}`;
+}
+
 /** 12.3k, 4.56M: three digits and a unit. */
 function brief(n) {
   if (n === null || n === undefined) return '–';
@@ -111,5 +119,5 @@ function code(text) {
   return el('div', { class: 'code' }, pre, button);
 }
 
-return { el, svg, byId, count, brief, bytes, duration, time, short, percent, badge, ask, code };
+return { el, svg, byId, count, brief, money, bytes, duration, time, short, percent, badge, ask, code };
 })();

@@ -2,7 +2,7 @@
 const exchange = (() => {
 'use strict';
 
-const { ask, badge, byId, bytes, count, duration, el, short, time } = build;
+const { ask, badge, byId, bytes, count, duration, el, money, short, time } = build;
 const { answer, request } = talk;
 
 const TEXT_SHOWN = 1500;
@@ -49,6 +49,8 @@ function facts(record) {
     ['tokens in', `${count(record.input_tokens)}`],
     ['from cache / into cache', `${count(record.cache_read_tokens)} / ${count(record.cache_write_tokens)}`],
     ['tokens out', record.reasoning_tokens ? `${count(record.output_tokens)} (${count(record.reasoning_tokens)} reasoning)` : count(record.output_tokens)],
+    ['cost', record.unpriced ? `unknown: ${record.unpriced}` : money(record.cost_nanodollars)],
+    ['cost, says the provider', record.reported_cost_nanodollars === undefined ? '' : money(record.reported_cost_nanodollars)],
     ['request body', bytes(record.bytes.request_received)],
     ['response body', bytes(record.bytes.response_sent)],
     ['bodies kept', record.capture],

@@ -7,7 +7,7 @@ use crate::base::settings::{At, Problem};
 use crate::config::provider::{AuthMode, Authorization, ProviderSettings};
 use crate::llm::dialect::paths::Flag;
 use crate::llm::provider::Vendor;
-use crate::policy::snapshot::{Credential, Provider};
+use crate::policy::snapshot::{AskUsage, Credential, Provider};
 
 /// Hosts that take another credential field than the default, which is the second commonest mistake.
 const KNOWN_HOSTS: [(&str, Authorization); 2] = [
@@ -71,6 +71,11 @@ impl Compiling<'_> {
             region: written.region.clone(),
             listing,
             project: written.project.clone().or(shows.project),
+            ask_usage: match written.ask_usage {
+                crate::config::provider::AskUsage::Never => AskUsage::Never,
+                crate::config::provider::AskUsage::WhenQuota => AskUsage::WhenQuota,
+                crate::config::provider::AskUsage::Always => AskUsage::Always,
+            },
             drain_when_client_gone: written.on_client_gone == crate::config::provider::OnClientGone::Drain,
             connect: timeouts.and_then(|t| t.connect),
             first_byte: timeouts.and_then(|t| t.first_byte),

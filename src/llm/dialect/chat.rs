@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use super::{Draft, Effect, count_in, error_in, with_uncached};
+use super::{Draft, Effect, count_in, error_in, reported_cost, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
 use crate::llm::usage::Usage;
@@ -65,6 +65,7 @@ impl Reader {
         }
         if let Some(usage) = Raw::whole(&self.usage).and_then(Raw::value) {
             reading.usage = normal(&usage);
+            reading.reported_cost_nanodollars = reported_cost(&usage);
             reading.wire_usage = Some(usage);
         }
         reading
@@ -82,6 +83,10 @@ impl Reader {
                 }
                 b"model" if self.draft.model.is_none() => {
                     Draft::first(&mut self.draft.model, value);
+                    changed = true;
+                }
+                b"service_tier" if self.draft.terms.service_tier.is_none() => {
+                    Draft::first(&mut self.draft.terms.service_tier, value);
                     changed = true;
                 }
                 b"choices" => {
@@ -226,8 +231,20 @@ pub(crate) fn normal(usage: &Value) -> Usage {
         reasoning_tokens: Some(reasoning),
         audio_input_tokens: audio_in,
         audio_output_tokens: count_in(usage, AUDIO_OUT),
+        cache_read_audio_tokens: count_in(usage, CACHE_READ_AUDIO),
+        image_input_tokens: count_in(usage, IMAGE_IN),
+        image_output_tokens: count_in(usage, IMAGE_OUT),
+        web_searches: count_in(usage, WEB_SEARCHES),
+        audio_seconds: seconds(usage),
         ..Usage::default()
     })
+}
+
+/// Sound that is billed by its length: begun seconds count whole.
+fn seconds(usage: &Value) -> Option<u64> {
+    let by_length = usage.get("type").is_some_and(|kind| kind == "duration");
+    let seconds = usage.get("seconds").and_then(Value::as_f64).filter(|_| by_length)?;
+    (0.0..1e9).contains(&seconds).then(|| seconds.ceil() as u64)
 }
 
 /// xAI leaves reasoning out of the completion, Mistral leaves audio out of the prompt. The total tells: it is the sum
@@ -304,6 +321,25 @@ const REASONING: &[&str] = &[
     "output_tokens_details.reasoning_tokens",
     // Perplexity's research models.
     "reasoning_tokens",
+];
+
+const IMAGE_IN: &[&str] = &[
+    "prompt_tokens_details.image_tokens",
+    "input_tokens_details.image_tokens",
+    // Realtime.
+    "input_token_details.image_tokens",
+];
+
+const IMAGE_OUT: &[&str] = &["completion_tokens_details.image_tokens", "output_tokens_details.image_tokens"];
+
+/// Realtime.
+const CACHE_READ_AUDIO: &[&str] = &["input_token_details.cached_tokens_details.audio_tokens"];
+
+const WEB_SEARCHES: &[&str] = &[
+    // xAI.
+    "server_side_tool_usage_details.web_search_calls",
+    // Claude behind compatible gateways.
+    "server_tool_use.web_search_requests",
 ];
 
 const AUDIO_OUT: &[&str] = &["completion_tokens_details.audio_tokens", "output_token_details.audio_tokens"];

@@ -30,6 +30,7 @@ impl Reader {
             b"messageStop" => self.draft.stop = event.at("stopReason").and_then(Raw::string),
             b"metadata" => {
                 self.usage = event.at("usage").and_then(Raw::value);
+                self.tier(event);
                 self.draft.complete = true;
             }
             _ => {}
@@ -45,6 +46,7 @@ impl Reader {
         }
         self.draft.stop = body.at("stopReason").and_then(Raw::string);
         self.usage = body.at("usage").and_then(Raw::value);
+        self.tier(body);
         self.draft.error = error_in(body);
         self.draft.complete = true;
     }
@@ -56,6 +58,11 @@ impl Reader {
             reading.wire_usage = Some(usage);
         }
         reading
+    }
+
+    fn tier(&mut self, object: Raw<'_>) {
+        let tier = object.at("serviceTier").and_then(|tier| tier.at("type")?.string());
+        self.draft.terms.service_tier = tier;
     }
 
     fn tool(&mut self, call: Raw<'_>, index: Option<Raw<'_>>) {

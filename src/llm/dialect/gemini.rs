@@ -24,6 +24,8 @@ pub(crate) struct Reader {
     blocked: Option<String>,
     /// A call whose arguments come in parts is open.
     partial: bool,
+    /// Web searches that the answer is grounded on.
+    queries: u64,
     /// The reply of `countTokens`.
     counted: Option<u64>,
 }
@@ -46,9 +48,11 @@ impl Reader {
 
     pub(crate) fn finish(mut self) -> Reading {
         self.draft.stop = self.draft.stop.take().or(self.blocked);
+        let searches = self.draft.model.as_deref().and_then(|model| billed_searches(model, self.queries));
         let mut reading = self.draft.reading();
         if let Some(usage) = Raw::whole(&self.usage).and_then(Raw::value) {
-            reading.usage = normal(&usage);
+            reading.usage = Usage { web_searches: searches, ..normal(&usage) };
+            reading.terms.service_tier = tier(&usage);
             reading.wire_usage = Some(usage);
         } else if let Some(count) = self.counted {
             reading.usage = counted(count);
@@ -90,6 +94,11 @@ impl Reader {
         }
         let parts = candidate.at("content").and_then(|content| content.at("parts"));
         parts.into_iter().flat_map(Raw::elements).for_each(|part| self.part(part));
+        let grounding =
+            candidate.at("groundingMetadata").and_then(|grounding| grounding.at("webSearchQueries"));
+        // Repeated from chunk to chunk, and complete in the last.
+        let queries = grounding.into_iter().flat_map(Raw::elements).count() as u64;
+        self.queries = self.queries.max(queries);
     }
 
     fn part(&mut self, part: Raw<'_>) {
@@ -166,16 +175,38 @@ pub(crate) fn normal(usage: &Value) -> Usage {
         cache_read_tokens: Some(or_zero("cachedContentTokenCount")),
         cache_write_tokens: Some(0),
         reasoning_tokens: Some(thoughts),
-        audio_input_tokens: audio(usage, &["promptTokensDetails"]),
-        audio_output_tokens: audio(usage, &["candidatesTokensDetails", "responseTokensDetails"]),
+        audio_input_tokens: of_kind(usage, &["promptTokensDetails"], AUDIO),
+        audio_output_tokens: of_kind(usage, ANSWERED, AUDIO),
+        cache_read_audio_tokens: of_kind(usage, &["cacheTokensDetails"], AUDIO),
+        image_input_tokens: of_kind(usage, &["promptTokensDetails"], IMAGE),
+        image_output_tokens: of_kind(usage, ANSWERED, IMAGE),
         tool_use_prompt_tokens: count("toolUsePromptTokenCount"),
         ..Usage::default()
     })
 }
 
-fn audio(usage: &Value, lists: &[&str]) -> Option<u64> {
+const ANSWERED: &[&str] = &["candidatesTokensDetails", "responseTokensDetails"];
+
+/// A modality's name, and its number where enums are sent as numbers.
+type Modality = (&'static str, u64);
+const IMAGE: Modality = ("IMAGE", 2);
+const AUDIO: Modality = ("AUDIO", 4);
+
+fn of_kind(usage: &Value, lists: &[&str], (name, number): Modality) -> Option<u64> {
     let mut entries = lists.iter().filter_map(|list| usage.get(list)?.as_array()).flatten();
-    // The number is the enum's, where enums are sent as numbers.
-    let entry = entries.find(|entry| entry["modality"] == "AUDIO" || entry["modality"] == 4)?;
+    let entry = entries.find(|entry| entry["modality"] == name || entry["modality"] == number)?;
     count_at(entry, "tokenCount")
+}
+
+/// The tier, as the Gemini API or as Vertex calls it.
+fn tier(usage: &Value) -> Option<String> {
+    let said = usage.get("serviceTier").or_else(|| usage.get("trafficType"))?;
+    said.as_str().map(str::to_owned).or_else(|| said.as_u64().map(|number| number.to_string()))
+}
+
+/// Up to Gemini 2.5 a grounded answer is billed once, from Gemini 3 on each query is
+/// (ai.google.dev/gemini-api/docs/pricing, 2026).
+fn billed_searches(model: &str, queries: u64) -> Option<u64> {
+    let once = ["gemini-1", "gemini-2"].iter().any(|old| model.contains(old));
+    (queries > 0).then_some(if once { 1 } else { queries })
 }

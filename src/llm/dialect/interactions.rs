@@ -124,6 +124,15 @@ fn normal(usage: &Value) -> Usage {
         cache_write_tokens: Some(0),
         reasoning_tokens: Some(thoughts),
         tool_use_prompt_tokens: tools,
+        audio_input_tokens: of_kind(usage, "input_tokens_by_modality", "audio"),
+        audio_output_tokens: of_kind(usage, "output_tokens_by_modality", "audio"),
+        image_input_tokens: of_kind(usage, "input_tokens_by_modality", "image"),
+        image_output_tokens: of_kind(usage, "output_tokens_by_modality", "image"),
         ..Usage::default()
     })
+}
+
+fn of_kind(usage: &Value, list: &str, modality: &str) -> Option<u64> {
+    let entries = usage.get(list)?.as_array()?;
+    count_at(entries.iter().find(|entry| entry["modality"] == modality)?, "tokens")
 }

@@ -24,6 +24,8 @@ pub(crate) struct Reader {
     family_usage: Option<Value>,
     /// Counts in the response's fields.
     fields: Usage,
+    /// Service tier in the response's fields.
+    tier: Option<String>,
 }
 
 impl Reader {
@@ -32,6 +34,7 @@ impl Reader {
         let input = count("x-amzn-bedrock-input-token-count");
         let read = count("x-amzn-bedrock-cache-read-input-token-count");
         let write = count("x-amzn-bedrock-cache-write-input-token-count");
+        let tier = fields.text("x-amzn-bedrock-service-tier").map(str::to_owned);
         let cached = read.unwrap_or(0_u64).saturating_add(write.unwrap_or(0));
         let fields = Usage {
             input_tokens: input.map(|n: u64| n.saturating_add(cached)),
@@ -41,7 +44,7 @@ impl Reader {
             cache_write_tokens: write,
             ..Usage::default()
         };
-        Reader { fields, ..Reader::default() }
+        Reader { fields, tier, ..Reader::default() }
     }
 
     /// A frame's payload: `{"bytes":"…","p":"padding"}`.
@@ -85,6 +88,7 @@ impl Reader {
             draft.tools = nova.tool_uses;
         }
         let mut reading = self.claude.finish();
+        reading.terms.service_tier = reading.terms.service_tier.or(self.tier);
         if reading.wire_usage.is_some() {
             return reading;
         }

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Draft, Effect, count_at, count_in, counted, error_in, raw_text, with_uncached};
 use crate::llm::likeness::Unread;
-use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::meter::{BilledRun, Reading, ToolUse};
+use crate::llm::price::Terms;
 use crate::llm::usage::Usage;
 use crate::wire::json::Raw;
 
@@ -85,11 +86,14 @@ impl Reader {
         }
         let usage = Value::Object(usage);
         reading.usage = normal(&usage);
+        reading.terms = terms(&usage);
         if let Some(iterations) = usage.get("iterations").and_then(Value::as_array).filter(|i| !i.is_empty())
         {
+            let runs = iterations.iter().map(billed_run).collect();
             let (iterations, totals) = by_iteration(iterations);
             reading.iterations = Some(iterations);
             reading.billed_totals_over_iterations = Some(totals);
+            reading.billed_runs = runs;
         }
         reading.wire_usage = Some(usage);
         reading
@@ -229,8 +233,25 @@ pub(crate) fn normal(usage: &Value) -> Usage {
         cache_write_5m_tokens: write_5m,
         cache_write_1h_tokens: write_1h,
         reasoning_tokens: Some(count_at(usage, "output_tokens_details.thinking_tokens").unwrap_or(0)),
+        web_searches: count_at(usage, "server_tool_use.web_search_requests"),
         ..Usage::default()
     })
+}
+
+fn terms(usage: &Value) -> Terms {
+    let text = |name: &str| usage.get(name).and_then(Value::as_str).map(str::to_owned);
+    Terms {
+        service_tier: text("service_tier"),
+        speed: text("speed"),
+        inference_geo: text("inference_geo"),
+        region: None,
+    }
+}
+
+/// One sampling run as it is billed. Searches stand at the top level only.
+fn billed_run(run: &Value) -> BilledRun {
+    let model = run.get("model").and_then(Value::as_str).map(str::to_owned);
+    BilledRun { model, usage: normal(run) }
 }
 
 /// The sampling runs of one response (compaction, advisor, server-tool loops) and their sums: what is billed. The

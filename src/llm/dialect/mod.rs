@@ -22,6 +22,7 @@ pub use paths::Endpoint;
 
 use super::likeness::Unread;
 use super::meter::{Reading, ToolUse};
+use super::price::Terms;
 use super::usage::Usage;
 use crate::wire::head::Fields;
 use crate::wire::json::Raw;
@@ -129,6 +130,7 @@ pub(crate) struct Draft {
     pub(crate) tools: Vec<ToolUse>,
     pub(crate) error: Option<Value>,
     pub(crate) complete: bool,
+    pub(crate) terms: Terms,
 }
 
 impl Draft {
@@ -141,6 +143,7 @@ impl Draft {
             stop_reason: self.stop,
             complete: self.complete,
             error: self.error,
+            terms: self.terms,
             ..Reading::default()
         }
     }
@@ -150,6 +153,12 @@ impl Draft {
         if slot.is_none() {
             *slot = value.string().filter(|text| !text.is_empty());
         }
+    }
+
+    /// How many of the tool calls are of this kind, where there is one: counts that some bill by and do not send.
+    fn calls_of(&self, is: impl Fn(&ToolUse) -> bool) -> Option<u64> {
+        let calls = self.tools.iter().filter(|tool| is(tool)).count();
+        (calls > 0).then_some(calls as u64)
     }
 }
 
@@ -307,6 +316,14 @@ pub(crate) fn count_in(usage: &Value, paths: &[&str]) -> Option<u64> {
 pub(crate) fn with_uncached(usage: Usage) -> Usage {
     let cached = usage.cache_read_tokens.unwrap_or(0).saturating_add(usage.cache_write_tokens.unwrap_or(0));
     Usage { uncached_input_tokens: usage.input_tokens.map(|all| all.saturating_sub(cached)), ..usage }
+}
+
+/// What the provider says that it cost: a number of dollars, an object with a total (Perplexity), xAI's ticks of 10⁻¹⁰.
+pub(crate) fn reported_cost(usage: &Value) -> Option<i64> {
+    let dollars = |value: &Value| value.as_f64().filter(|cost| (0.0..1e9).contains(cost));
+    let cost = usage.get("cost").and_then(|cost| dollars(cost).or_else(|| dollars(cost.get("total_cost")?)));
+    let ticks = || usage.get("cost_in_usd_ticks").and_then(dollars).map(|ticks| ticks / 1e10);
+    cost.or_else(ticks).map(|dollars| (dollars * 1e9).round() as i64)
 }
 
 /// The error object of a body or event: inside `error`, or, where the status says error, whatever was sent.

@@ -10,7 +10,7 @@
 
 use serde_json::Value;
 
-use super::{Draft, Effect, chat, counted, error_in};
+use super::{Draft, Effect, chat, counted, error_in, reported_cost};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
 use crate::llm::usage::Usage;
@@ -72,10 +72,15 @@ impl Reader {
     }
 
     pub(crate) fn finish(self) -> Reading {
+        // Billed by call, and counted nowhere else. What a search found is opened and read without a charge.
+        let searched = |tool: &ToolUse| tool.kind == "web_search_call" && !is_page(&tool.arguments);
+        let web_searches = self.draft.calls_of(searched);
+        let file_searches = self.draft.calls_of(|tool| tool.kind == "file_search_call");
         let mut reading = self.draft.reading();
         match (self.usage, self.counted) {
             (Some(usage), _) => {
-                reading.usage = normal(&usage);
+                reading.usage = Usage { web_searches, file_searches, ..normal(&usage) };
+                reading.reported_cost_nanodollars = reported_cost(&usage);
                 reading.wire_usage = Some(usage);
             }
             (None, Some(count)) => reading.usage = counted(count),
@@ -99,6 +104,7 @@ impl Reader {
             match key.written() {
                 b"status" => self.draft.stop = value.string(),
                 b"usage" => self.usage = value.value(),
+                b"service_tier" => self.draft.terms.service_tier = value.string(),
                 b"error" => self.draft.error = value.value(),
                 b"output" if !output_read => {
                     for (index, item) in (0..).zip(value.elements()) {
@@ -180,6 +186,12 @@ const ARGUMENTS: &[&str] = &["arguments", "input", "action", "operation", "code"
 fn argument_text(value: Raw<'_>) -> Option<String> {
     let empty = value.is_object() && value.members().next().is_none();
     if value.is_string() { value.string() } else { (!empty).then(|| super::raw_text(value)) }
+}
+
+/// Whether a web search call is one of the actions beside searching.
+fn is_page(action: &str) -> bool {
+    let kind = Raw::whole(action.as_bytes()).and_then(|action| action.at("type")?.string());
+    matches!(kind.as_deref(), Some("open_page" | "find_in_page"))
 }
 
 /// The same normal form as Chat's, under other names.

@@ -1,20 +1,28 @@
 //! All price lists together: those of the price data, and before them prices of one's own.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::card::{Card, Counts, Rates, Step, Unit};
 use super::go_match::Pattern;
 use super::lists::{self, CostBasis};
 use super::probe;
+use super::rate::HALF_HOUR_US;
 use super::settings::{Dollars, PriceSettings};
 use super::{Nanodollars, Terms, Unpriced};
 
 /// The data's release and the day it was published. Raised with the crate: a test holds it against the lock file.
 pub const DATA: (&str, &str) = ("genai-prices 0.2.1", "2026-10-30");
 
+/// The list of one's own prices.
+pub const OWN: &str = "own";
+
 /// How a provider's models are priced.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Listing {
     /// Whose list; none: nobody's, and all costs are unknown.
     pub basis: Option<CostBasis>,
@@ -25,25 +33,28 @@ pub struct Listing {
 }
 
 /// An entry of `model_cost_map`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mapped {
     /// Models it holds for.
+    #[serde(rename = "match")]
     pub matching: Pattern,
     /// Model whose price is taken; their own where absent.
+    #[serde(rename = "as")]
     pub priced_as: Option<String>,
     /// Factor on the price.
     pub adjustment: f64,
 }
 
 /// Prices of one's own, compiled.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Book {
     own: Vec<Own>,
     /// Day of one's own prices, as written.
     pub own_date: Option<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Own {
     matching: Pattern,
     basis: Option<CostBasis>,
@@ -51,7 +62,7 @@ struct Own {
 }
 
 /// Names a model may be listed under, best first: answered, asked (the other way round where one bills by the other).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub struct Names<'a> {
     /// As answered.
     pub answered: Option<&'a str>,
@@ -112,6 +123,11 @@ impl Book {
         Ok(probe::card(&question, at)?.with_tokens_times(question.factor).times(adjustment))
     }
 
+    /// Prices of one's own as the patterns they hold for, with the list they are under.
+    pub fn own_patterns(&self) -> impl Iterator<Item = (&str, Option<CostBasis>)> {
+        self.own.iter().map(|own| (own.matching.pattern(), own.basis))
+    }
+
     /// Names of the models that a list has, for `weir prices` and for nearest names, with their context windows.
     #[must_use]
     pub fn models(basis: CostBasis) -> Vec<(&'static str, Option<u64>)> {
@@ -152,7 +168,7 @@ impl Own {
     fn card(&self, model: &str) -> Card {
         // Somebody wrote the zeros: they are meant.
         let free = self.steps.iter().all(|step| step.rates[Unit::Input as usize] == 0);
-        Card { list: "own", model: model.to_owned(), free, steps: self.steps.clone() }
+        Card { list: OWN, model: model.to_owned(), free, steps: self.steps.clone() }
     }
 }
 
@@ -188,24 +204,21 @@ fn rates(written: &PriceSettings, input: f64, output: f64) -> Rates {
 
 /// Cards kept: each core and each reader has its own. At the bound all are forgotten and made again.
 const CARDS_MAX: usize = 1_024;
-/// Prices change with the day, and a few with the half hour.
-const SLOT_US: u64 = 1_800_000_000;
 
 /// Cards that were asked for, so that a price is a look-up. Owned by whoever asks; nothing is shared.
 #[derive(Debug, Default)]
 pub struct Cards {
     book: Arc<Book>,
-    kept: HashMap<Key, Result<Arc<Card>, Unpriced>>,
+    /// By a keyed hash of what was asked: a look-up copies no name.
+    kept: HashMap<u64, Result<Arc<Card>, Unpriced>>,
+    hasher: RandomState,
 }
-
-/// Provider, names, terms, half hour.
-type Key = (String, Option<String>, Option<String>, Terms, u64);
 
 impl Cards {
     /// Cards of this book.
     #[must_use]
     pub fn of(book: Arc<Book>) -> Cards {
-        Cards { book, kept: HashMap::new() }
+        Cards { book, ..Cards::default() }
     }
 
     /// What a model costs at a provider. `id` names the provider within the book's configuration.
@@ -217,8 +230,8 @@ impl Cards {
         terms: &Terms,
         at: u64,
     ) -> Result<Arc<Card>, Unpriced> {
-        let owned = |name: Option<&str>| name.map(str::to_owned);
-        let key = (id.to_owned(), owned(names.answered), owned(names.asked), terms.clone(), at / SLOT_US);
+        // Prices change with the day, and a few with the half hour.
+        let key = self.hasher.hash_one((id, names, terms, at / HALF_HOUR_US));
         if let Some(kept) = self.kept.get(&key) {
             return kept.clone();
         }

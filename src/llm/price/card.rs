@@ -1,5 +1,7 @@
 //! What one model costs on one day under one set of terms: a rate for each kind of thing that is charged for.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Nanodollars, Unpriced};
 use crate::llm::usage::Usage;
 
@@ -112,7 +114,7 @@ impl Unit {
 pub type Rates = [i64; Unit::COUNT];
 
 /// Rates from a prompt length on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// They hold for prompts longer than this, in tokens.
     pub above: u64,
@@ -162,8 +164,10 @@ impl Counts {
         let audio_read = count(usage.cache_read_audio_tokens).min(read);
         let audio = count(usage.audio_input_tokens).saturating_sub(audio_read).min(fresh);
         let image = count(usage.image_input_tokens).min(fresh - audio);
-        let output = count(usage.output_tokens);
-        let reasoning = count(usage.reasoning_tokens).min(output);
+        let answered = count(usage.output_tokens);
+        let reasoning = count(usage.reasoning_tokens);
+        // Reasoning is a part of what was generated, but where it is longer than all of it (Gemini behind Vercel).
+        let output = if reasoning > answered { answered.saturating_add(reasoning) } else { answered };
         let audio_out = count(usage.audio_output_tokens).min(output - reasoning);
         let image_out = count(usage.image_output_tokens).min(output - reasoning - audio_out);
         let of = [

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::base::settings::{Reader, Setting, Tree};
@@ -137,6 +138,18 @@ fn class_char(chars: &mut std::str::Chars<'_>) -> Result<char, &'static str> {
         None | Some('-' | ']') => Err(BROKEN),
         Some('\\') => chars.next().ok_or(BROKEN),
         Some(c) => Ok(c),
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.written)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Pattern::new(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

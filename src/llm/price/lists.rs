@@ -11,6 +11,9 @@
 //! What neither has, so that its cost is unknown or left out: provisioned and scale tiers (bought beforehand), code
 //! interpreter containers (by session), storage of caches and files (by hour), characters of text to speech.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::rate::ORDINARY_TIERS;
 use super::{Terms, Unpriced};
 use crate::choices;
 
@@ -151,6 +154,19 @@ impl CostBasis {
     }
 }
 
+impl Serialize for CostBasis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for CostBasis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        CostBasis::from_name(&name).ok_or_else(|| serde::de::Error::custom("no such price list"))
+    }
+}
+
 /// One question to the price data, with what is of our own.
 #[derive(Debug)]
 pub struct Question<'a> {
@@ -252,9 +268,7 @@ fn profile(basis: CostBasis, model: &str) -> Option<&'static str> {
 fn context(terms: &Terms) -> Result<Option<(&'static str, &'static str)>, Unpriced> {
     let Some(said) = &terms.service_tier else { return Ok(None) };
     match said.to_ascii_lowercase().as_str() {
-        "" | "auto" | "default" | "standard" | "standard_only" | "on_demand" | "not_available" => Ok(None),
-        // Vertex writes enumerations as numbers where the client asks for it.
-        "traffic_type_unspecified" | "0" | "1" => Ok(None),
+        tier if tier.is_empty() || ORDINARY_TIERS.contains(&tier) => Ok(None),
         "flex" | "on_demand_flex" => Ok(Some(("service_tier", "flex"))),
         "priority" | "on_demand_priority" => Ok(Some(("service_tier", "priority"))),
         "fast" => Ok(Some(("service_tier", "fast"))),

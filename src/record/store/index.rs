@@ -8,14 +8,19 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
+use super::billing::{counted, rate_of, runs_of};
 use super::schema::{self, TOKENS, TOKENS_MAX};
 use super::sums::{Binder, Sums};
 use super::{RequestRow, fault};
 use crate::llm::usage::Usage;
+use crate::record::delivered;
 use crate::record::files::{At, Layout};
 use crate::record::line::{Bodies, BodyStored, Loss, add_span};
 use crate::record::record::{Open, Outcome, Record};
 use crate::record::segment::{Hash, Head};
+
+/// Rows of exchanges that are looked through at a start.
+const LOOKED_THROUGH: u32 = 200_000;
 
 /// One thing a batch said, and what the index makes of it.
 #[derive(Debug)]
@@ -164,6 +169,21 @@ impl Index {
         Ok(u64::try_from(count.map_err(fault)?).unwrap_or(0))
     }
 
+    /// Keys of the last responses that were billed by id, oldest first. Only so far back as is quickly looked through.
+    pub fn delivered(&self) -> io::Result<Vec<i64>> {
+        let sql = format!(
+            "SELECT response_key FROM exchanges WHERE response_key IS NOT NULL
+                AND cursor > (SELECT coalesce(max(cursor), 0) FROM exchanges) - {LOOKED_THROUGH}
+             ORDER BY cursor DESC LIMIT {}",
+            delivered::REMEMBERED_MAX
+        );
+        let mut all = self.db.prepare(&sql).map_err(fault)?;
+        let keys = all.query_map([], |row| row.get(0)).map_err(fault)?;
+        let mut keys: Vec<i64> = keys.collect::<rusqlite::Result<_>>().map_err(fault)?;
+        keys.reverse();
+        Ok(keys)
+    }
+
     /// Exchanges that were opened and not closed, and where what is stored of their bodies lies.
     pub fn left_open(&self) -> io::Result<Vec<(Open, Bodies)>> {
         let mut all = self.db.prepare("SELECT open, bodies FROM in_flight ORDER BY at").map_err(fault)?;
@@ -194,6 +214,7 @@ impl Index {
                 Item::Close(record, place) => {
                     let row = insert_exchange(&tx, record, *place)?;
                     insert_tools(&tx, record, row.cursor)?;
+                    insert_runs(&tx, record, row.cursor)?;
                     insert_objects(&tx, record)?;
                     sums.add(record, &row);
                     rows.push(row);
@@ -261,7 +282,10 @@ impl RequestRow {
             tools,
             request_bytes: record.bytes.request_received,
             response_bytes: record.bytes.response_sent,
-            usage: record.reading.usage,
+            usage: counted(record),
+            rate: rate_of(record),
+            reported_cost_nanodollars: record.reading.reported_cost_nanodollars,
+            ..RequestRow::default()
         }
     }
 
@@ -299,6 +323,9 @@ fn insert_exchange(tx: &Transaction, record: &Record, place: LinePlace) -> rusql
     {
         binder.number(number)?;
     }
+    binder.text(&row.rate)?;
+    binder.maybe(row.reported_cost_nanodollars.and_then(|cost| u64::try_from(cost).ok()))?;
+    binder.maybe(delivered::key(record).filter(|_| !record.delivered_again))?;
     for count in tokens {
         binder.maybe(count)?;
     }
@@ -312,11 +339,11 @@ fn insert_exchange(tx: &Transaction, record: &Record, place: LinePlace) -> rusql
 
 fn insert_exchange_sql() -> String {
     let tokens = TOKENS.join(", ");
-    let marks = vec!["?"; 24 + TOKENS.len() + 4].join(", ");
+    let marks = vec!["?"; 27 + TOKENS.len() + 4].join(", ");
     format!(
         "INSERT INTO exchanges (id, at, duration_us, first_byte_us, own_us, principal, agent, agent_version, session,
             turn, provider, dialect, method, path, model_asked, model, status, outcome, fault, stop_reason, tool_calls,
-            request_bytes, response_bytes, usage_unknown, {tokens}, log_segment, log_block, log_at, log_len)
+            request_bytes, response_bytes, usage_unknown, rate, reported_cost, response_key, {tokens}, log_segment, log_block, log_at, log_len)
          VALUES ({marks})"
     )
 }
@@ -338,6 +365,26 @@ fn insert_tools(tx: &Transaction, record: &Record, exchange: i64) -> rusqlite::R
             "INSERT INTO tools (exchange, place, name, kind, call_id, first) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![exchange, signed(place as u64), call.name, call.kind, call.id, first])?;
+    }
+    Ok(())
+}
+
+fn insert_runs(tx: &Transaction, record: &Record, exchange: i64) -> rusqlite::Result<()> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        let marks = vec!["?"; 4 + TOKENS.len()].join(", ");
+        format!("INSERT INTO runs (exchange, place, model, rate, {}) VALUES ({marks})", TOKENS.join(", "))
+    });
+    for (place, run) in runs_of(record).into_iter().enumerate() {
+        let mut insert = tx.prepare_cached(&SQL)?;
+        let mut binder = Binder::new(&mut insert);
+        binder.number(u64::try_from(exchange).unwrap_or(0))?;
+        binder.number(place as u64)?;
+        binder.text(&run.model)?;
+        binder.text(&run.rate)?;
+        for count in tokens_of(&run.usage) {
+            binder.maybe(count)?;
+        }
+        insert.raw_execute()?;
     }
     Ok(())
 }
@@ -406,6 +453,12 @@ pub(super) fn tokens_of(usage: &Usage) -> [Option<u64>; TOKENS.len()] {
         usage.audio_input_tokens,
         usage.audio_output_tokens,
         usage.tool_use_prompt_tokens,
+        usage.cache_read_audio_tokens,
+        usage.image_input_tokens,
+        usage.image_output_tokens,
+        usage.web_searches,
+        usage.file_searches,
+        usage.audio_seconds,
     ]
     .map(|count| count.map(|count| count.min(TOKENS_MAX)))
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::index::signed;
 use super::schema::{DAY_US, HOUR_US, ROLLUPS, TOKENS};
-use super::{Filter, GroupBy, RequestRow, SessionRow, ToolRow, UsageRow};
+use super::{Cost, Filter, GroupBy, RequestRow, SessionRow, ToolRow, UsageRow};
 use crate::llm::usage::Usage;
 use crate::record::record::Outcome;
 
@@ -83,15 +83,43 @@ fn range(list: &mut Where, column: &str, filter: &Filter) {
 }
 
 pub(super) fn usage(db: &Connection, filter: &Filter, group_by: GroupBy) -> rusqlite::Result<Vec<UsageRow>> {
-    let (from, values) = match group_by {
-        GroupBy::Tool => tool_source(filter),
-        GroupBy::Session => exchange_source(filter),
+    let (from, values) = source(filter, group_by, Of::Seen);
+    let key = key_of(group_by);
+    let order = if matches!(group_by, GroupBy::Hour | GroupBy::Day) { "1" } else { "2 DESC, 1" };
+    let tokens = TOKENS.map(|name| format!("sum({name})")).join(", ");
+    let sql = format!(
+        "SELECT {key}, sum(exchanges), coalesce(sum(exchanges) FILTER (WHERE outcome = 'ok'), 0),
+            coalesce(sum(exchanges) FILTER (WHERE outcome = 'refused'), 0), sum(usage_unknown), sum(tool_calls),
+            sum(request_bytes), sum(response_bytes), sum(duration_us), sum(reported_cost), {tokens}
+         FROM ({from}) GROUP BY 1 HAVING sum(exchanges) > 0 ORDER BY {order}"
+    );
+    let mut all = db.prepare(&sql)?;
+    all.query_map(params_from_iter(values), |row| usage_row(row, group_by))?.collect()
+}
+
+/// Which rows a sum is over. They differ where an exchange is billed by its runs: what was seen is the exchange's own
+/// counts, what was billed those of its runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Seen,
+    Billed,
+}
+
+/// Rows to sum for a question, as SQL with its values.
+pub(super) fn source(filter: &Filter, group_by: GroupBy, of: Of) -> (String, Vec<Value>) {
+    match group_by {
+        GroupBy::Tool => tool_source(filter, of),
+        GroupBy::Session => exchange_source(filter, of),
         _ if filter.session.is_some() || filter.tool.is_some() || filter.status.is_some() => {
-            exchange_source(filter)
+            exchange_source(filter, of)
         }
-        _ => rollup_source(filter, group_by),
-    };
-    let key = match group_by {
+        _ => rollup_source(filter, group_by, of),
+    }
+}
+
+/// The group of a row, as SQL.
+pub(super) fn key_of(group_by: GroupBy) -> String {
+    match group_by {
         GroupBy::Total => "''".to_owned(),
         GroupBy::Model => "model".to_owned(),
         GroupBy::Agent => "agent".to_owned(),
@@ -102,43 +130,34 @@ pub(super) fn usage(db: &Connection, filter: &Filter, group_by: GroupBy) -> rusq
         GroupBy::Outcome => "outcome".to_owned(),
         GroupBy::Hour => format!("at / {HOUR_US}"),
         GroupBy::Day => format!("at / {DAY_US}"),
-    };
-    let order = if matches!(group_by, GroupBy::Hour | GroupBy::Day) { "1" } else { "2 DESC, 1" };
-    let tokens = TOKENS.map(|name| format!("sum({name})")).join(", ");
-    let sql = format!(
-        "SELECT {key}, sum(exchanges), coalesce(sum(exchanges) FILTER (WHERE outcome = 'ok'), 0),
-            coalesce(sum(exchanges) FILTER (WHERE outcome = 'refused'), 0), sum(usage_unknown), sum(tool_calls),
-            sum(request_bytes), sum(response_bytes), sum(duration_us), {tokens}
-         FROM ({from}) GROUP BY 1 HAVING sum(exchanges) > 0 ORDER BY {order}"
-    );
-    let mut all = db.prepare(&sql)?;
-    all.query_map(params_from_iter(values), |row| usage_row(row, group_by))?.collect()
+    }
 }
 
 /// Columns that all sources of sums share.
-const SUMMED: &str = "exchanges, usage_unknown, tool_calls, request_bytes, response_bytes, duration_us";
+const SUMMED: &str =
+    "exchanges, usage_unknown, tool_calls, request_bytes, response_bytes, duration_us, reported_cost, rate";
 
 /// The roll-ups for whole days and hours, the exchanges for the hours cut through.
-fn rollup_source(filter: &Filter, group_by: GroupBy) -> (String, Vec<Value>) {
+fn rollup_source(filter: &Filter, group_by: GroupBy, of: Of) -> (String, Vec<Value>) {
     let first = filter.since.unwrap_or(0).div_ceil(HOUR_US);
     let last = filter.until.map_or(i64::MAX as u64 / HOUR_US, |until| until / HOUR_US);
     if first >= last {
-        return exchange_source(filter);
+        return exchange_source(filter, of);
     }
     let mut sources = Vec::new();
     let (first_day, last_day) = (first.div_ceil(24), last / 24);
     if group_by != GroupBy::Hour && first_day < last_day {
-        sources.push(slots_source(HOURS, first, first_day * 24, filter));
-        sources.push(slots_source(DAYS, first_day, last_day, filter));
-        sources.push(slots_source(HOURS, last_day * 24, last, filter));
+        sources.push(slots_source(HOURS, first, first_day * 24, filter, of));
+        sources.push(slots_source(DAYS, first_day, last_day, filter, of));
+        sources.push(slots_source(HOURS, last_day * 24, last, filter, of));
     } else {
-        sources.push(slots_source(HOURS, first, last, filter));
+        sources.push(slots_source(HOURS, first, last, filter, of));
     }
     let before = filter.since.map(|since| (since, first * HOUR_US));
     let after = filter.until.map(|until| (last * HOUR_US, until));
     for (since, until) in [before, after].into_iter().flatten().filter(|(since, until)| since < until) {
         let edge = Filter { since: Some(since), until: Some(until), ..filter.clone() };
-        sources.push(plain_exchange_source(&edge));
+        sources.push(exchange_source(&edge, of));
     }
     let (sqls, values): (Vec<String>, Vec<Vec<Value>>) = sources.into_iter().unzip();
     (sqls.join(" UNION ALL "), values.concat())
@@ -153,8 +172,14 @@ fn slots_source(
     first: u64,
     last: u64,
     filter: &Filter,
+    of: Of,
 ) -> (String, Vec<Value>) {
     let mut list = Where::default();
+    // Runs bear what is billed, and exchanges that have runs what is seen.
+    list.literal(match of {
+        Of::Seen => "rate NOT GLOB '+*'",
+        Of::Billed => "rate <> '*'",
+    });
     list.add("slot >= ?", signed(first));
     list.add("slot < ?", signed(last));
     list.maybe("principal = ?", filter.principal.as_ref());
@@ -163,42 +188,54 @@ fn slots_source(
     list.maybe("model = ?", filter.model.as_ref());
     list.maybe("outcome = ?", filter.outcome.map(|outcome| outcome.name().to_owned()).as_ref());
     let sql = format!(
-        "SELECT slot * {slot_us} AS at, principal, model, provider, agent, outcome, {SUMMED}, {} FROM {table} {}",
+        "SELECT 0 AS cursor, slot * {slot_us} AS at, principal, model, provider, agent, '' AS session, outcome,
+            CASE WHEN run = '' THEN model ELSE run END AS priced, {SUMMED}, {} FROM {table} {}",
         TOKENS.join(", "),
         list.sql(),
     );
     (sql, list.values)
 }
 
-fn plain_exchange_source(filter: &Filter) -> (String, Vec<Value>) {
-    let list = exchanges_where(filter);
+fn exchange_source(filter: &Filter, of: Of) -> (String, Vec<Value>) {
+    let mut list = exchanges_where(filter);
+    let own = SUMMED.trim_start_matches("exchanges, ");
+    let head =
+        format!("e.cursor, e.at, e.principal, {MODEL} AS model, e.provider, e.agent, e.session, e.outcome");
+    let tokens = TOKENS.join(", ");
+    if of == Of::Seen {
+        let sql = format!(
+            "SELECT {head}, {MODEL} AS priced, 1 AS exchanges, {own}, {tokens} FROM exchanges e {}",
+            list.sql()
+        );
+        return (sql, list.values);
+    }
+    let mut runs = exchanges_where(filter);
+    list.literal("e.rate <> '*'");
+    runs.literal("e.rate = '*'");
+    let of_runs = TOKENS.map(|name| format!("r.{name}")).join(", ");
     let sql = format!(
-        "SELECT e.at, e.principal, {MODEL} AS model, e.provider, e.agent, e.outcome, 1 AS exchanges, {}, {}
-         FROM exchanges e {}",
-        SUMMED.trim_start_matches("exchanges, "),
-        TOKENS.join(", "),
+        "SELECT {head}, {MODEL} AS priced, 1 AS exchanges, {own}, {tokens} FROM exchanges e {}
+         UNION ALL SELECT {head}, r.model AS priced, r.place = 0, 0, 0, 0, 0, 0, NULL, '+' || r.rate, {of_runs}
+         FROM exchanges e JOIN runs r ON r.exchange = e.cursor {}",
         list.sql(),
+        runs.sql(),
     );
-    (sql, list.values)
-}
-
-fn exchange_source(filter: &Filter) -> (String, Vec<Value>) {
-    let list = exchanges_where(filter);
-    let sql = format!(
-        "SELECT e.at, e.principal, {MODEL} AS model, e.provider, e.agent, e.session, e.outcome, 1 AS exchanges, {}, {}
-         FROM exchanges e {}",
-        SUMMED.trim_start_matches("exchanges, "),
-        TOKENS.join(", "),
-        list.sql(),
-    );
-    (sql, list.values)
+    (sql, [list.values, runs.values].concat())
 }
 
 /// One row for each call; the exchange's own numbers stand in the row of the tool's first call only.
-fn tool_source(filter: &Filter) -> (String, Vec<Value>) {
+fn tool_source(filter: &Filter, of: Of) -> (String, Vec<Value>) {
     let mut list = exchanges_where(&Filter { tool: None, ..filter.clone() });
     list.maybe("t.name = ?", filter.tool.as_ref());
-    let own = ["usage_unknown", "request_bytes", "response_bytes", "duration_us"];
+    if of == Of::Billed {
+        let (billed, values) = exchange_source(&Filter { tool: None, ..filter.clone() }, of);
+        let named = filter.tool.as_ref().map_or("", |_| "AND t.name = ?");
+        let sql = format!(
+            "SELECT t.name AS tool, b.* FROM ({billed}) b JOIN tools t ON t.exchange = b.cursor AND t.first {named}"
+        );
+        return (sql, values.into_iter().chain(filter.tool.clone().map(Value::from)).collect());
+    }
+    let own = ["usage_unknown", "request_bytes", "response_bytes", "duration_us", "reported_cost"];
     let own = own.iter().chain(&TOKENS).map(|name| format!("CASE WHEN t.first THEN e.{name} END AS {name}"));
     let sql = format!(
         "SELECT t.name AS tool, e.outcome, t.first AS exchanges, 1 AS tool_calls, {}
@@ -210,12 +247,7 @@ fn tool_source(filter: &Filter) -> (String, Vec<Value>) {
 }
 
 fn usage_row(row: &Row, group_by: GroupBy) -> rusqlite::Result<UsageRow> {
-    let key = match (row.get::<_, Value>(0)?, group_by) {
-        (Value::Integer(hours), GroupBy::Hour) => time_text(unsigned(hours).saturating_mul(HOUR_US)),
-        (Value::Integer(days), GroupBy::Day) => time_text(unsigned(days).saturating_mul(DAY_US)),
-        (Value::Text(name), _) => name,
-        _ => String::new(),
-    };
+    let key = key_text(row.get(0)?, group_by);
     let (exchanges, ok, refused) = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
     Ok(UsageRow {
         key,
@@ -228,13 +260,23 @@ fn usage_row(row: &Row, group_by: GroupBy) -> rusqlite::Result<UsageRow> {
         request_bytes: number(row, 6)?,
         response_bytes: number(row, 7)?,
         duration_us: number(row, 8)?,
-        usage: usage_at(row, 9)?,
+        usage: usage_at(row, 10)?,
+        cost: Cost { reported_cost_nanodollars: row.get(9)?, ..Cost::default() },
     })
+}
+
+pub(super) fn key_text(key: Value, group_by: GroupBy) -> String {
+    match (key, group_by) {
+        (Value::Integer(hours), GroupBy::Hour) => time_text(unsigned(hours).saturating_mul(HOUR_US)),
+        (Value::Integer(days), GroupBy::Day) => time_text(unsigned(days).saturating_mul(DAY_US)),
+        (Value::Text(name), _) => name,
+        _ => String::new(),
+    }
 }
 
 const REQUEST_COLUMNS: &str = "e.cursor, e.id, e.at, e.duration_us, e.first_byte_us, e.own_us, e.principal, e.agent,
     e.agent_version, e.session, e.turn, e.provider, e.dialect, e.method, e.path, e.model_asked, e.model, e.status,
-    e.outcome, e.fault, e.stop_reason, e.tool_calls, e.request_bytes, e.response_bytes,
+    e.outcome, e.fault, e.stop_reason, e.tool_calls, e.request_bytes, e.response_bytes, e.rate, e.reported_cost,
     CASE WHEN e.tool_calls = 0 THEN '[]' ELSE (SELECT json_group_array(name) FROM
         (SELECT name FROM tools WHERE exchange = e.cursor AND first ORDER BY place)) END";
 
@@ -311,8 +353,11 @@ fn request_row(row: &Row) -> rusqlite::Result<RequestRow> {
         tool_calls: number(row, 21)?,
         request_bytes: number(row, 22)?,
         response_bytes: number(row, 23)?,
-        tools: serde_json::from_str(&row.get::<_, String>(24)?).unwrap_or_default(),
-        usage: usage_at(row, 25)?,
+        rate: row.get(24)?,
+        reported_cost_nanodollars: row.get(25)?,
+        tools: serde_json::from_str(&row.get::<_, String>(26)?).unwrap_or_default(),
+        usage: usage_at(row, 27)?,
+        ..RequestRow::default()
     })
 }
 
@@ -369,6 +414,7 @@ fn session_row(row: &Row) -> rusqlite::Result<SessionRow> {
         tool_calls: number(row, 9)?,
         model: row.get(10)?,
         usage: usage_at(row, 11)?,
+        cost: Cost::default(),
     })
 }
 
@@ -399,7 +445,7 @@ pub(super) fn tools(db: &Connection, filter: &Filter, limit: u32) -> rusqlite::R
 
 /// Principals with an exchange that passes the filter, by the hour: a front page's figure, not an invoice.
 pub(super) fn count_principals(db: &Connection, filter: &Filter) -> rusqlite::Result<u64> {
-    let (from, values) = rollup_source(filter, GroupBy::Principal);
+    let (from, values) = rollup_source(filter, GroupBy::Principal, Of::Seen);
     let sql = format!("SELECT count(DISTINCT principal) FROM ({from}) WHERE principal <> ''");
     db.query_row(&sql, params_from_iter(values), |row| number(row, 0))
 }
@@ -445,7 +491,7 @@ fn time_text(at_us: u64) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn usage_at(row: &Row, first: usize) -> rusqlite::Result<Usage> {
+pub(super) fn usage_at(row: &Row, first: usize) -> rusqlite::Result<Usage> {
     let count = |i: usize| maybe_number(row, first + i);
     Ok(Usage {
         input_tokens: count(0)?,
@@ -459,11 +505,16 @@ fn usage_at(row: &Row, first: usize) -> rusqlite::Result<Usage> {
         audio_input_tokens: count(8)?,
         audio_output_tokens: count(9)?,
         tool_use_prompt_tokens: count(10)?,
-        ..Usage::default()
+        cache_read_audio_tokens: count(11)?,
+        image_input_tokens: count(12)?,
+        image_output_tokens: count(13)?,
+        web_searches: count(14)?,
+        file_searches: count(15)?,
+        audio_seconds: count(16)?,
     })
 }
 
-fn number(row: &Row, at: usize) -> rusqlite::Result<u64> {
+pub(super) fn number(row: &Row, at: usize) -> rusqlite::Result<u64> {
     Ok(maybe_number(row, at)?.unwrap_or(0))
 }
 

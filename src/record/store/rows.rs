@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Wall;
+use crate::llm::price::Unpriced;
 use crate::llm::usage::Usage;
 use crate::record::record::{Outcome, Record};
 
@@ -86,6 +87,43 @@ pub struct UsageRow {
     /// Token sums.
     #[serde(flatten)]
     pub usage: Usage,
+    /// What they cost.
+    #[serde(flatten)]
+    pub cost: Cost,
+}
+
+/// What one exchange cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Worth {
+    /// By today's price lists, in nanodollars; null where that is not known.
+    pub cost_nanodollars: Option<i64>,
+    /// Why it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unpriced: Option<String>,
+}
+
+impl From<Result<i64, Unpriced>> for Worth {
+    fn from(cost: Result<i64, Unpriced>) -> Self {
+        match cost {
+            Ok(cost) => Worth { cost_nanodollars: Some(cost), unpriced: None },
+            Err(why) => Worth { cost_nanodollars: None, unpriced: Some(why.to_string()) },
+        }
+    }
+}
+
+/// What some exchanges cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cost {
+    /// By today's price lists, in nanodollars; null where the cost of none of them is known.
+    pub cost_nanodollars: Option<i64>,
+    /// How many of them cost an unknown amount, which is not in the sum.
+    pub cost_unknown: u64,
+    /// How many of them were priced by an estimate of their tokens.
+    pub cost_estimated: u64,
+    /// What providers said that it cost, where the wire has it.
+    pub reported_cost_nanodollars: Option<i64>,
 }
 
 /// One exchange in a list.
@@ -145,6 +183,14 @@ pub struct RequestRow {
     /// Token counts.
     #[serde(flatten)]
     pub usage: Usage,
+    /// What it cost.
+    #[serde(flatten)]
+    pub worth: Worth,
+    /// What the provider said that it cost, where the wire has it.
+    pub reported_cost_nanodollars: Option<i64>,
+    /// How it is priced; see [`rate`](crate::llm::price::rate).
+    #[serde(skip)]
+    pub rate: String,
 }
 
 /// One session.
@@ -176,6 +222,9 @@ pub struct SessionRow {
     /// Token sums.
     #[serde(flatten)]
     pub usage: Usage,
+    /// What they cost.
+    #[serde(flatten)]
+    pub cost: Cost,
 }
 
 /// One tool, over the exchanges that called it.
@@ -203,6 +252,8 @@ pub struct ToolRow {
 pub struct Shown {
     /// The record, from the log.
     pub record: Record,
+    /// What it cost.
+    pub worth: Worth,
     /// Request body as received; what was kept of it.
     pub request_body: Option<Vec<u8>>,
     /// Response body as delivered, content coding included; what was kept of it.

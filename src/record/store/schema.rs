@@ -6,7 +6,7 @@ use rusqlite::Connection;
 pub(super) const VERSION: i64 = 3;
 
 /// Token columns, by the names of [`Usage`](crate::llm::usage::Usage) and in its order.
-pub(super) const TOKENS: [&str; 11] = [
+pub(super) const TOKENS: [&str; 17] = [
     "input_tokens",
     "uncached_input_tokens",
     "output_tokens",
@@ -18,11 +18,20 @@ pub(super) const TOKENS: [&str; 11] = [
     "audio_input_tokens",
     "audio_output_tokens",
     "tool_use_prompt_tokens",
+    "cache_read_audio_tokens",
+    "image_input_tokens",
+    "image_output_tokens",
+    "web_searches",
+    "file_searches",
+    "audio_seconds",
 ];
 
 /// Most tokens the index believes of one exchange: a provider that claims more must not overflow anybody's sum.
 /// The record keeps what the wire said.
 pub(super) const TOKENS_MAX: u64 = 1 << 40;
+
+/// In `rate`, before the rate of runs: rows that bear what is billed, and no exchange.
+pub(super) const RUN: &str = "+";
 
 /// Microseconds in an hour.
 pub(super) const HOUR_US: u64 = 3_600_000_000;
@@ -44,8 +53,8 @@ pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
             method TEXT NOT NULL, path TEXT NOT NULL, model_asked TEXT, model TEXT,
             status INTEGER NOT NULL, outcome TEXT NOT NULL, fault TEXT, stop_reason TEXT,
             tool_calls INTEGER NOT NULL, request_bytes INTEGER NOT NULL, response_bytes INTEGER NOT NULL,
-            usage_unknown INTEGER NOT NULL, {tokens},
-            log_segment INTEGER NOT NULL, log_block INTEGER NOT NULL, log_at INTEGER NOT NULL, log_len INTEGER NOT NULL
+            usage_unknown INTEGER NOT NULL, rate TEXT NOT NULL, reported_cost INTEGER,
+            response_key INTEGER, {tokens}, log_segment INTEGER NOT NULL, log_block INTEGER NOT NULL, log_at INTEGER NOT NULL, log_len INTEGER NOT NULL
         ) STRICT;
         CREATE INDEX exchanges_id ON exchanges (id);
         CREATE INDEX exchanges_at ON exchanges (at);
@@ -61,6 +70,12 @@ pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
             PRIMARY KEY (exchange, place)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX tools_name ON tools (name, exchange);
+
+        -- Sampling runs of exchanges that are billed by them: rate '*'.
+        CREATE TABLE runs (
+            exchange INTEGER NOT NULL, place INTEGER NOT NULL, model TEXT NOT NULL, rate TEXT NOT NULL, {tokens},
+            PRIMARY KEY (exchange, place)
+        ) STRICT, WITHOUT ROWID;
 
         CREATE TABLE sessions (
             principal TEXT NOT NULL, session TEXT NOT NULL, agent TEXT NOT NULL, parent TEXT NOT NULL,
@@ -86,10 +101,12 @@ pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
         db.execute_batch(&format!(
             "CREATE TABLE {table} (
                 slot INTEGER NOT NULL, principal TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
-                agent TEXT NOT NULL, outcome TEXT NOT NULL, exchanges INTEGER NOT NULL, usage_unknown INTEGER NOT NULL,
+                agent TEXT NOT NULL, outcome TEXT NOT NULL,
+                -- How it is priced; and the model that is priced, where that is a run's.
+                rate TEXT NOT NULL, run TEXT NOT NULL, reported_cost INTEGER, exchanges INTEGER NOT NULL, usage_unknown INTEGER NOT NULL,
                 tool_calls INTEGER NOT NULL, request_bytes INTEGER NOT NULL, response_bytes INTEGER NOT NULL,
                 duration_us INTEGER NOT NULL, {tokens},
-                PRIMARY KEY (slot, principal, model, provider, agent, outcome)
+                PRIMARY KEY (slot, principal, model, provider, agent, outcome, rate, run)
             ) STRICT, WITHOUT ROWID;"
         ))
     })

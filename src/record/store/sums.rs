@@ -6,8 +6,10 @@ use std::sync::LazyLock;
 use rusqlite::{CachedStatement, Transaction};
 
 use super::RequestRow;
+use super::billing::runs_of;
 use super::index::{signed, tokens_of, usage_is_missing};
-use super::schema::{ROLLUPS, TOKENS};
+use super::schema::{ROLLUPS, RUN, TOKENS};
+use crate::llm::usage::Usage;
 use crate::record::record::{Outcome, Record};
 
 /// What a batch adds to roll-ups and sessions: summed in memory first, one upsert for each key.
@@ -17,8 +19,8 @@ pub(super) struct Sums {
     sessions: HashMap<(String, String), SessionSum>,
 }
 
-/// Slot, principal, model, provider, agent, outcome.
-type RollupKey = (u64, String, String, String, String, Outcome);
+/// Slot, principal, model, provider, agent, outcome, rate, run.
+type RollupKey = (u64, String, String, String, String, Outcome, String, String);
 
 #[derive(Default)]
 struct Sum {
@@ -28,6 +30,7 @@ struct Sum {
     request_bytes: u64,
     response_bytes: u64,
     duration_us: u64,
+    reported_cost: Option<u64>,
     tokens: [Option<u64>; TOKENS.len()],
 }
 
@@ -53,7 +56,17 @@ impl Sums {
                 row.provider.clone(),
                 row.agent.clone(),
                 row.outcome,
+                row.rate.clone(),
+                String::new(),
             );
+            for (place, run) in runs_of(record).into_iter().enumerate() {
+                let mut key = key.clone();
+                (key.6, key.7) = (format!("{RUN}{}", run.rate), run.model);
+                let sum = rollups.entry(key).or_default();
+                // The first bears the exchange, so that one is billed for it.
+                sum.exchanges += u64::from(place == 0);
+                sum.count(&run.usage);
+            }
             rollups.entry(key).or_default().add(record, row);
         }
         if !row.session.is_empty() {
@@ -83,13 +96,23 @@ impl Sum {
         self.request_bytes += row.request_bytes;
         self.response_bytes += row.response_bytes;
         self.duration_us += row.duration_us;
-        for (sum, count) in self.tokens.iter_mut().zip(tokens_of(&row.usage)) {
-            // Unknown stays unknown, and never becomes a zero.
-            *sum = match (*sum, count) {
-                (Some(sum), Some(count)) => Some(sum.saturating_add(count)),
-                (sum, count) => sum.or(count),
-            };
+        let reported = row.reported_cost_nanodollars.and_then(|cost| u64::try_from(cost).ok());
+        self.reported_cost = plus(self.reported_cost, reported);
+        self.count(&row.usage);
+    }
+
+    fn count(&mut self, usage: &Usage) {
+        for (sum, count) in self.tokens.iter_mut().zip(tokens_of(usage)) {
+            *sum = plus(*sum, count);
         }
+    }
+}
+
+/// Unknown stays unknown, and never becomes a zero.
+fn plus(sum: Option<u64>, count: Option<u64>) -> Option<u64> {
+    match (sum, count) {
+        (Some(sum), Some(count)) => Some(sum.saturating_add(count)),
+        (sum, count) => sum.or(count),
     }
 }
 
@@ -114,14 +137,17 @@ impl SessionSum {
 fn write_rollup(tx: &Transaction, table: usize, key: &RollupKey, sum: &Sum) -> rusqlite::Result<()> {
     static SQL: LazyLock<[String; ROLLUPS.len()]> =
         LazyLock::new(|| ROLLUPS.map(|(table, _)| upsert_rollup_sql(table)));
-    let (slot, principal, model, provider, agent, outcome) = key;
+    let (slot, principal, model, provider, agent, outcome, rate, run) = key;
     let mut upsert = tx.prepare_cached(&SQL[table])?;
     let mut binder = Binder::new(&mut upsert);
     binder.number(*slot)?;
     for text in [principal, model, provider, agent] {
         binder.text(text)?;
     }
-    binder.text(outcome.name())?;
+    for text in [outcome.name(), rate, run] {
+        binder.text(text)?;
+    }
+    binder.maybe(sum.reported_cost)?;
     let numbers = [
         sum.exchanges,
         sum.usage_unknown,
@@ -159,15 +185,16 @@ fn write_session(tx: &Transaction, principal: &str, session: &str, sum: &Session
 
 fn upsert_rollup_sql(table: &str) -> String {
     format!(
-        "INSERT INTO {table} (slot, principal, model, provider, agent, outcome, exchanges, usage_unknown, tool_calls,
-            request_bytes, response_bytes, duration_us, {}) VALUES ({})
+        "INSERT INTO {table} (slot, principal, model, provider, agent, outcome, rate, run, reported_cost, exchanges,
+            usage_unknown, tool_calls, request_bytes, response_bytes, duration_us, {}) VALUES ({})
          ON CONFLICT DO UPDATE SET exchanges = exchanges + excluded.exchanges,
             usage_unknown = usage_unknown + excluded.usage_unknown, tool_calls = tool_calls + excluded.tool_calls,
             request_bytes = request_bytes + excluded.request_bytes,
             response_bytes = response_bytes + excluded.response_bytes,
-            duration_us = duration_us + excluded.duration_us, {}",
+            duration_us = duration_us + excluded.duration_us,
+            reported_cost = coalesce(reported_cost + excluded.reported_cost, reported_cost, excluded.reported_cost), {}",
         TOKENS.join(", "),
-        vec!["?"; 12 + TOKENS.len()].join(", "),
+        vec!["?"; 15 + TOKENS.len()].join(", "),
         add_tokens_sql(),
     )
 }
@@ -235,6 +262,12 @@ pub(super) trait Bindable {
 impl Bindable for u64 {
     fn put(self, binder: &mut Binder) -> rusqlite::Result<()> {
         binder.number(self)
+    }
+}
+
+impl Bindable for i64 {
+    fn put(self, binder: &mut Binder) -> rusqlite::Result<()> {
+        binder.put(self)
     }
 }
 

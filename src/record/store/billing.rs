@@ -1,0 +1,107 @@
+//! What of a record is billed, and by which rate: decided once, when it is stored, from what the wire said.
+//!
+//! Deliberately absent: prices. What is stored here can be priced again tomorrow.
+
+use crate::llm::dialect::paths::{self, Endpoint};
+use crate::llm::meter::BilledRun;
+use crate::llm::price::Terms;
+use crate::llm::price::rate::{self, Rate};
+use crate::llm::usage::Usage;
+use crate::record::record::{Outcome, Record};
+
+/// A sampling run as it is stored.
+pub(super) struct Run {
+    pub(super) model: String,
+    pub(super) rate: String,
+    pub(super) usage: Usage,
+}
+
+/// The counts that go into sums: none where they were counted before.
+pub(super) fn counted(record: &Record) -> Usage {
+    if record.delivered_again { Usage::default() } else { record.reading.usage }
+}
+
+/// How the record's exchange is priced.
+pub(super) fn rate_of(record: &Record) -> String {
+    let reading = &record.reading;
+    if record.delivered_again || is_only_counted(record) {
+        return rate::NOTHING.to_owned();
+    }
+    if !reading.billed_runs.is_empty() || record.estimated_usage.is_some() {
+        return rate::BY_RUNS.to_owned();
+    }
+    let usage = &reading.usage;
+    let known =
+        usage.input_tokens.is_some() && usage.output_tokens.is_some() || usage.audio_seconds.is_some();
+    match () {
+        () if known => rate_at(record, model_of(record), usage.input_tokens).text(),
+        () if may_be_billed(record) => rate::UNKNOWN.to_owned(),
+        () => rate::NOTHING.to_owned(),
+    }
+}
+
+/// The runs that are billed in its place; what was estimated is one. What providers ran beside them, searches, is billed with the first.
+pub(super) fn runs_of(record: &Record) -> Vec<Run> {
+    if rate_of(record) != rate::BY_RUNS {
+        return Vec::new();
+    }
+    let searches = record.reading.usage.web_searches;
+    let run = |(place, run): (usize, &BilledRun)| {
+        let model = run.model.as_deref().unwrap_or(model_of(record));
+        let web_searches = searches.filter(|_| place == 0);
+        let rate = rate_at(record, model, run.usage.input_tokens).text();
+        Run { model: model.to_owned(), rate, usage: Usage { web_searches, ..run.usage } }
+    };
+    let runs = record.reading.billed_runs.iter().enumerate().map(run).collect();
+    match record.estimated_usage {
+        None => runs,
+        Some(estimate) => {
+            let usage = estimate.complete(&record.reading.usage);
+            let rate = Rate { estimated: true, ..rate_at(record, model_of(record), usage.input_tokens) };
+            vec![Run { model: model_of(record).to_owned(), rate: rate.text(), usage }]
+        }
+    }
+}
+
+/// The model that answered, or was asked for where none did.
+pub(super) fn model_of(record: &Record) -> &str {
+    record.reading.model.as_deref().or(record.ask.model.as_deref()).unwrap_or("")
+}
+
+fn rate_at(record: &Record, model: &str, prompt: Option<u64>) -> Rate {
+    let terms = &record.reading.terms;
+    let region = terms.region.clone().or_else(|| region_of(&record.path).map(str::to_owned));
+    let terms = Terms { region, ..terms.clone() };
+    let asked = record.ask.model.as_deref();
+    Rate::of(model, asked, prompt.unwrap_or(0), &terms, record.times.accepted_at_us)
+}
+
+/// Vertex' paths name the region.
+fn region_of(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once("/locations/")?;
+    rest.split('/').next()
+}
+
+/// Counting tokens costs nothing.
+fn is_only_counted(record: &Record) -> bool {
+    let path = record.path.split('?').next().unwrap_or_default();
+    // The table of paths is long, and this is asked of every record.
+    if !(path.contains("count") || path.contains("input_tokens")) {
+        return false;
+    }
+    let endpoint = paths::endpoint(&record.method, path).map(|route| route.endpoint);
+    endpoint == Some(Endpoint::CountTokens)
+}
+
+/// Whether a provider that reported no usage may have billed some: it answered, or began to.
+fn may_be_billed(record: &Record) -> bool {
+    let answered = (200..300).contains(&record.status) && !record.provider.is_empty();
+    let free = matches!(record.dialect, None | Some(crate::llm::dialect::Dialect::Moderations));
+    match record.outcome {
+        Outcome::Ok | Outcome::Truncated | Outcome::ClientGone => {
+            answered && !free && record.method == "POST"
+        }
+        Outcome::GatewayLost => !free,
+        Outcome::Refused | Outcome::ProviderError | Outcome::GatewayFault => false,
+    }
+}
