@@ -8,7 +8,7 @@ use crate::policy::prices;
 
 pub(super) async fn all(room: &Room, visit: &Visit<'_>) -> Answer {
     may_look(room, visit)?;
-    let snapshot = room.facts.snapshot.clone();
+    let snapshot = room.facts.snapshot();
     // Some hundred models are looked up, and the first look reads the price data: not on the control loop.
     let looked = tokio::task::spawn_blocking(move || prices::of_all(&snapshot, clock::wall())).await;
     json(&looked.map_err(|_| Problem::new(500, "a look at the prices failed"))?)
@@ -17,7 +17,7 @@ pub(super) async fn all(room: &Room, visit: &Visit<'_>) -> Answer {
 pub(super) async fn one(room: &Room, visit: &Visit<'_>, model: &[&str]) -> Answer {
     may_look(room, visit)?;
     let model = decoded(&model.join("/")).ok_or_else(|| Problem::not_found("model"))?;
-    let snapshot = room.facts.snapshot.clone();
+    let snapshot = room.facts.snapshot();
     let looked =
         tokio::task::spawn_blocking(move || prices::of_model(&snapshot, &model, clock::wall())).await;
     match looked.map_err(|_| Problem::new(500, "a look at the prices failed"))? {
@@ -31,7 +31,7 @@ fn may_look(room: &Room, visit: &Visit<'_>) -> Result<(), Problem> {
     visit.question(&[])?;
     match &visit.viewer {
         Viewer::Admin { .. } => Ok(()),
-        Viewer::User { name } if prices::may_read(&room.facts.snapshot, name) => Ok(()),
+        Viewer::User { name } if prices::may_read(&room.facts.snapshot(), name) => Ok(()),
         _ => Err(Problem::new(403, "prices are for admins and for whom a grant gives read_pricing")),
     }
 }
