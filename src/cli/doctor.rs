@@ -1,6 +1,7 @@
 //! `weir doctor [URL]`: a checklist. Without a URL it runs a gateway of its own before a synthetic provider and looks
 //! at both ends of every exchange; with one it asks a running gateway what can be asked from outside.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -317,9 +318,12 @@ impl Stage {
         let of_rows =
             |of: fn(&Usage) -> Option<u64>| rows.iter().filter_map(|row| of(&row.usage)).sum::<u64>();
         let kept = (of_rows(|usage| usage.input_tokens), of_rows(|usage| usage.output_tokens));
-        let mut claimed = (0, 0);
+        let (mut claimed, mut billed) = ((0, 0), HashSet::new());
         for served in self.provider.truth() {
-            if served.end == End::Complete && served.claim.usage_sent {
+            // The same request is answered by the same response here, which is billed once where it has an id to be
+            // fetched by.
+            let again = served.claim.dialect == "responses" && !billed.insert(served.claim.id.clone());
+            if served.end == End::Complete && served.claim.usage_sent && !again {
                 claimed.0 += served.claim.input_total();
                 claimed.1 += served.claim.output_total();
             }

@@ -11,9 +11,13 @@ pub const FILE_NAME: &str = "keys.json";
 
 /// The rows; none where there is no file yet.
 pub fn read(data: &Path) -> io::Result<Vec<KeyRow>> {
-    match std::fs::read(data.join(FILE_NAME)) {
+    let path = data.join(FILE_NAME);
+    match std::fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("cannot read the keys of this gateway in {}: {error}", path.display()),
+        )),
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
     }
 }

@@ -129,7 +129,7 @@ fn a_clients_own_key_is_shown_to_one_host_alone() {
     assert_eq!(own.status, 502, "{}", own.text());
     assert!(gate.provider.truth().is_empty());
     assert_eq!(gate.client().send(&ask).unwrap().status, 200);
-    assert_eq!(gate.provider.truth()[0].header("authorization"), Some(&*format!("Bearer {SECRET}")));
+    assert_eq!(gate.served(1)[0].header("authorization"), Some(&*format!("Bearer {SECRET}")));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_form_names_its_model_and_an_alias_is_put_in_its_place() {
     assert_eq!(send(&form(&[("model", "ears")])), 200);
     assert_eq!(send(&form(&[("model", "gpt-4o-transcribe")])), 404);
     assert_eq!(send(&form(&[("model", "whisper-1"), ("model", "gpt-4o-transcribe")])), 400);
-    let served = gate.provider.truth();
+    let served = gate.served(2);
     assert_eq!(served.len(), 2);
     for served in served {
         assert_eq!(String::from_utf8_lossy(&served.request_body), form(&[("model", "whisper-1")]));
@@ -240,7 +240,7 @@ fn a_coded_request_is_read_and_forwarded_as_it_came_unless_its_model_must_be_ren
     assert_eq!(status, 200);
     assert_eq!(send("short").0, 200);
     assert_eq!(send("other").0, 404);
-    let served = gate.provider.truth();
+    let served = gate.served(2);
     assert_eq!(served[0].request_body, coded);
     assert_eq!(served[0].header("content-encoding"), Some("zstd"));
     assert_eq!(String::from_utf8_lossy(&served[1].request_body), r#"{"model":"long-name","stream":false}"#);
