@@ -13,7 +13,7 @@ use crate::record::store::{Filter, Reader};
 /// Where answers come from. All commands ask through this, so that a running gateway can answer instead.
 pub enum Source {
     /// The store's files, read without a gateway.
-    Store(Reader),
+    Store(Box<Reader>),
     /// The gateway that runs over them.
     Socket(Socket),
 }
@@ -23,7 +23,7 @@ impl Source {
     pub fn open(dir: &Path) -> io::Result<Source> {
         match Socket::open(dir) {
             Some(socket) => Ok(Source::Socket(socket)),
-            None => Reader::open(dir).map(Source::Store),
+            None => Ok(Source::Store(Box::new(Reader::open(dir)?))),
         }
     }
 }

@@ -34,7 +34,10 @@ pub struct Caller {
 /// Who calls, from the request's head and what its body asks for.
 #[must_use]
 pub fn caller(fields: &Fields, ask: &Ask, principal: &str, endpoint: Endpoint) -> Caller {
-    let agent = AGENTS.iter().find(|agent| agent.marks.iter().any(|mark| mark.fits(fields, ask)));
+    // Looked up once: most marks are of it.
+    let user_agent = fields.text("user-agent").unwrap_or_default();
+    let fits = |mark: &Mark| mark.fits(user_agent, fields, ask);
+    let agent = AGENTS.iter().find(|agent| agent.marks.iter().any(fits));
     let (session, session_by) = session(fields, ask, principal, endpoint);
     Caller {
         agent: agent.map_or("", |agent| agent.name).into(),
@@ -73,11 +76,10 @@ enum Mark {
 }
 
 impl Mark {
-    fn fits(&self, fields: &Fields, ask: &Ask) -> bool {
-        let user_agent = || fields.text("user-agent").unwrap_or_default();
+    fn fits(&self, user_agent: &str, fields: &Fields, ask: &Ask) -> bool {
         match self {
-            Mark::UserAgent(start) => starts_with(user_agent(), start),
-            Mark::UserAgentHas(part) => user_agent().contains(part),
+            Mark::UserAgent(start) => starts_with(user_agent, start),
+            Mark::UserAgentHas(part) => user_agent.contains(part),
             Mark::Field(name) => fields.get(name).is_some(),
             Mark::FieldIs(name, start) => fields.text(name).is_some_and(|value| starts_with(value, start)),
             Mark::FieldHas(name, part) => fields.text(name).is_some_and(|value| value.contains(part)),

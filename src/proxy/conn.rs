@@ -339,3 +339,20 @@ enum Arrived {
     Late,
     Drained,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+
+    fn bytes_of<T: Future>(_: impl FnOnce(Rc<Core>, Socket, From, u64) -> T) -> usize {
+        size_of::<T>()
+    }
+
+    /// Every silent stream holds one: what is rare or large within is boxed where it is awaited.
+    #[test]
+    fn a_connections_task_is_small() {
+        assert!(bytes_of(serve) <= 5 * 1024, "{} bytes", bytes_of(serve));
+    }
+}

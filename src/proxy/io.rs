@@ -1,6 +1,6 @@
 //! The runtime's face: the one file that names monoio, so that it can be replaced in an afternoon.
 //!
-//! Sockets are driven by readiness ([`super::readiness`]): the runtime waits for one descriptor, which says that some
+//! Sockets are driven by readiness (`proxy/readiness.rs`): the runtime waits for one descriptor, which says that some
 //! sockets have become ready; then bytes move by a direct, non-blocking `recv` or `send` between the socket and a buffer
 //! that the core owns. Nothing is lent to the kernel, so a wait can be dropped at any point without losing a byte, a
 //! silent stream holds no buffer, and one large read takes all that has arrived.
