@@ -370,7 +370,7 @@ fn commands_get_the_same_answers_from_the_gateway_as_from_the_store() {
     });
     let socket = Source::open(gate.data.path()).expect("a source");
     assert!(matches!(socket, Source::Socket(_)), "a running gateway answers itself");
-    let store = Source::Store(Reader::open(gate.data.path()).expect("a store"));
+    let store = Source::Store(Box::new(Reader::open(gate.data.path()).expect("a store")));
     let all = Filter::default();
     let some = Filter { model: Some("claude-sonnet-4-5".into()), since: Some(1), ..Filter::default() };
     for filter in [&all, &some] {
