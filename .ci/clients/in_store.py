@@ -31,17 +31,33 @@ def differences(ours, theirs):
     return {"only recorded": list((ours - theirs).items())[:5], "only served": list((theirs - ours).items())[:5]}
 
 
+def over_a_socket(row):
+    """Upgrades, and what passed over them: the provider's book has whole HTTP exchanges only."""
+    return row["method"] == "GET" and row["path"].split("?")[0] in ("/v1/responses", "/v1/realtime")
+
+
+def billed_once(served):
+    """A response with an id to be fetched by is billed once, however often it is delivered."""
+    seen = set()
+    for one in served:
+        again = one["dialect"] == "responses" and one["response_id"] in seen
+        seen.add(one["response_id"])
+        if not again:
+            yield one
+
+
 def check_one_record_for_each(rows):
     """What the gateway answered by itself (lists of models, refusals) has no provider's entry."""
-    forwarded = [row for row in rows if row["provider"]]
+    forwarded = [row for row in rows if row["provider"] and not over_a_socket(row)]
     assert len(forwarded) == len(truth), f"{len(forwarded)} forwarded, {len(truth)} served"
 
 
 def check_tokens(rows):
     """Every count of every whole answer, in every dialect, is the provider's."""
     whole = [served for served in truth if served["usage_sent"] and served["end"] == "complete"]
-    good = [row for row in rows if row["outcome"] == "ok" and row["output_tokens"] is not None]
-    theirs = [(s["dialect"], s["input_total"], s["output_total"]) for s in whole if s["output_total"] > 0]
+    http = [row for row in rows if not over_a_socket(row)]
+    good = [row for row in http if row["outcome"] == "ok" and row["output_tokens"] is not None]
+    theirs = [(s["dialect"], s["input_total"], s["output_total"]) for s in billed_once(whole) if s["output_total"] > 0]
     ours = [(row["dialect"], row["input_tokens"], row["output_tokens"]) for row in good if row["output_tokens"] > 0]
     assert collections.Counter(ours) == collections.Counter(theirs), differences(ours, theirs)
     spoken = {row[0] for row in ours}
