@@ -83,7 +83,7 @@ fn a_key_file_is_traded_for_one_token_that_all_requests_use() {
         }
     });
     let (traded, asked): (Vec<_>, Vec<_>) =
-        gate.provider.truth().into_iter().partition(|served| served.target == "/token");
+        gate.served(9).into_iter().partition(|served| served.target == "/token");
     assert_eq!((traded.len(), asked.len()), (1, 8));
     assert!(asked.iter().all(|served| served.header("authorization") == Some("Bearer ya29.one")));
     check_assertion(&traded[0].request_body, &format!("http://{}/token", gate.provider.addr));
@@ -162,6 +162,7 @@ fn a_signature_covers_the_request_as_it_is_sent() {
     });
     gate.provider.can("*", Canned::new(200).header("content-type", "application/json").body("{}"));
     let body = r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#;
+    let mut sent_so_far = 0;
     for (path, sent, body, sent_body) in [
         ("/bedrock/model/short/converse", "/model/us.anthropic.claude:0/converse", body, body),
         ("/model/a%3A0%2Fb/converse", "/model/a%3A0%2Fb/converse", body, body),
@@ -180,7 +181,8 @@ fn a_signature_covers_the_request_as_it_is_sent() {
         ask.chunk = Some(10);
         let reply = gate.client().send(&ask).unwrap();
         assert_eq!(reply.status, 200, "{path}: {}", reply.text());
-        let served = gate.provider.truth().pop().unwrap();
+        sent_so_far += 1;
+        let served = gate.served(sent_so_far).pop().unwrap();
         assert_eq!((served.target.as_str(), &*served.request_body), (sent, sent_body.as_bytes()));
         let field =
             |name: &str| served.header(name).unwrap_or_else(|| panic!("{path}: no {name}")).to_owned();

@@ -49,7 +49,7 @@ fn a_redirect_is_an_answer_and_is_not_followed() {
     gate.provider.can("/v1/chat/completions", Canned::new(307).header("location", &elsewhere));
     let reply = gate.client().send(&Request::chat(ASK)).unwrap();
     assert_eq!((reply.status, reply.header("location")), (307, Some(elsewhere.as_str())));
-    assert_eq!(gate.provider.truth().len(), 1);
+    assert_eq!(gate.served(1).len(), 1);
 }
 
 /// A proxy that opens each way it is asked for with this answer, and tells what it was asked.
@@ -123,8 +123,8 @@ fn a_key_that_is_refused_for_load_rests_and_another_takes_its_place() {
     for _ in 0..3 {
         assert_eq!(client.send(&Request::chat(ASK)).unwrap().status, 200);
     }
-    assert_eq!(gate.provider.truth().len(), 1, "the first key is asked once and then left alone");
-    let served = other.truth();
+    assert_eq!(gate.served(1).len(), 1, "the first key is asked once and then left alone");
+    let served = other.wait(3, Duration::from_secs(5));
     assert_eq!(served.len(), 3);
     assert!(served.iter().all(|served| served.header("authorization") == Some("Bearer two")));
     // With nobody left to ask, the client hears the provider itself.

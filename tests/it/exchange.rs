@@ -20,7 +20,7 @@ fn streams_of_both_dialects_pass_byte_for_byte_over_kept_connections() {
             assert_eq!(checked.reply.header("x-weir-id").map(str::len), Some(26));
         }
     }
-    let truth = gate.provider.truth();
+    let truth = gate.served(6);
     assert_eq!(truth.len(), 6);
     assert!(
         gate.provider.connections().0 <= 2,
@@ -35,7 +35,7 @@ fn credentials_are_replaced() {
     let request =
         Request::messages(ASK).header("x-api-key", "theirs").header("authorization", "Bearer theirs");
     gate.client().send(&request).unwrap();
-    let served = &gate.provider.truth()[0];
+    let served = &gate.served(1)[0];
     assert_eq!(served.header("x-api-key"), Some(SECRET));
     assert_eq!(served.header("authorization"), None);
     assert_eq!(served.header("anthropic-version"), Some("2023-06-01"));
@@ -128,7 +128,7 @@ fn a_stale_pooled_connection_is_replaced_unnoticed() {
         assert!(client.check(&Request::messages(ASK), gate.provider.knobs()).unwrap().perfect());
         gate.provider.cut();
     }
-    assert_eq!(gate.provider.truth().len(), 3);
+    assert_eq!(gate.served(3).len(), 3);
 }
 
 #[test]

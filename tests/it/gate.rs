@@ -58,14 +58,7 @@ impl Gate {
     /// What the provider has served, once that is so much: it notes an exchange when it has ended, which its client may
     /// see a moment earlier.
     pub(crate) fn served(&self, count: usize) -> Vec<loadtest::Served> {
-        for _ in 0..500 {
-            let served = self.provider.truth();
-            if served.len() >= count {
-                return served;
-            }
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-        self.provider.truth()
+        self.provider.wait(count, Duration::from_secs(5))
     }
 
     pub(crate) fn with(knobs: Knobs, limits: Limits, change: impl FnOnce(Options) -> Options) -> Gate {
