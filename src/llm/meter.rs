@@ -309,11 +309,12 @@ impl Meter {
         }
     }
 
-    /// The first byte that is not white space decides: providers answer a request for a stream with a JSON error, and
-    /// some send either under the other's content type. A byte order mark belongs to whichever it is.
+    /// The first byte that is not white space (as JSON knows it: RFC 8259 §2) decides: providers answer a request for
+    /// a stream with a JSON error, and some send either under the other's content type. What stood before it is no
+    /// part of any event, in whichever pieces it came.
     fn decide(&mut self, text: &[u8]) {
-        let Some(first) = text.iter().find(|b| !b.is_ascii_whitespace()) else { return };
-        self.framing = match first {
+        let Some(start) = text.iter().position(|b| !b" \t\r\n".contains(b)) else { return };
+        self.framing = match text[start] {
             b'{' if self.sends_lines() => Framing::Lines(Lines::new(HELD_BYTES_MAX), 0),
             b'[' if self.sends_arrays() => Framing::Array(Elements::new(HELD_BYTES_MAX)),
             b'{' | b'[' => Framing::Json(Vec::new()),
@@ -325,7 +326,7 @@ impl Meter {
             }
             _ => Framing::Opaque,
         };
-        self.plain(text);
+        self.plain(&text[start..]);
     }
 
     fn sends_lines(&self) -> bool {
