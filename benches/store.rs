@@ -11,6 +11,7 @@ use weir::llm::dialect::Dialect;
 use weir::llm::meter::ToolUse;
 use weir::record::files::Layout;
 use weir::record::record::{Outcome, Record};
+use weir::record::store::entry::Entry;
 use weir::record::store::index::{Index, Item, LinePlace, Position};
 use weir::record::store::{Filter, GroupBy, Reader};
 
@@ -35,7 +36,8 @@ fn fill(layout: &Layout, rows: u64) {
     let start = Instant::now();
     for first in (0..rows).step_by(2000) {
         let batch: Vec<Record> = (first..rows.min(first + 2000)).map(|n| record(n, rows)).collect();
-        let items: Vec<Item> = batch.iter().map(|record| Item::Close(record, LinePlace::default())).collect();
+        let entries: Vec<Entry> = batch.iter().map(Entry::of).collect();
+        let items: Vec<Item> = entries.iter().map(|entry| Item::Close(entry, LinePlace::default())).collect();
         index.apply(&items, Position::default()).unwrap();
     }
     println!("store/index/{rows:<27} {:8.0} rows/s", rows as f64 / start.elapsed().as_secs_f64());

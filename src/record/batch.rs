@@ -1,13 +1,17 @@
 //! What the writer has gathered and not yet made durable.
 
 use std::io;
+use std::ops::Range;
 
 use super::blocks::Blocks;
 use super::files::At;
 use super::handover::Ack;
 use super::join::{Joins, shed_spans};
-use super::line::{Bodies, BodyStored, LineRef, Loss, Span};
-use super::record::{CaptureState, Note, Open, Record};
+use super::line::{Bodies, BodyStored, Closed, Line, LineRef, Loss, Span};
+use super::record::{CaptureState, Open, Record};
+use super::segment::RAW_BYTES_MAX;
+use super::store::RequestRow;
+use super::store::entry::Entry;
 use super::store::index::{Item, LinePlace};
 use crate::base::clock::{self, Moment};
 use crate::base::ring::Losses;
@@ -25,17 +29,22 @@ pub(super) struct Batch {
     loss: Loss,
     room: Vec<usize>,
     acks: Vec<Ack>,
+    /// The lines of what closed, made as it came.
+    lines: Vec<u8>,
     text: Vec<u8>,
 }
 
 struct Close {
-    record: Box<Record>,
-    bodies: Bodies,
+    /// Among the batch's lines.
+    line: Range<usize>,
+    entry: Entry,
     place: LinePlace,
 }
 
-/// A rough size of a record's line, so that a flood of records without bodies closes a batch too.
-const LINE_BYTES: usize = 2048;
+/// A rough size of the line of an exchange's beginning, so that a flood of them closes a batch too.
+const OPEN_LINE_BYTES: usize = 512;
+/// Room for lines that is kept from batch to batch.
+const LINES_KEPT_BYTES: usize = 8 << 20;
 
 impl Batch {
     /// A batch over this many rings.
@@ -50,20 +59,24 @@ impl Batch {
             loss: Loss::default(),
             room: vec![0; rings],
             acks: Vec::new(),
+            lines: Vec::new(),
             text: Vec::new(),
         }
     }
 
-    /// Begin anew; the notes go to `spent`.
-    pub(super) fn clear(&mut self, mut spent: impl FnMut(Note)) {
+    /// Begin anew; the notes that are still here go to `spent`.
+    pub(super) fn clear(&mut self, spent: impl FnMut(Box<Open>)) {
         self.since = None;
         self.bytes = 0;
-        self.spent.drain(..).chain(self.opens.drain(..)).for_each(|open| spent(Note::Open(open)));
-        self.closes.drain(..).for_each(|close| spent(Note::Close(close.record)));
+        self.spent.drain(..).chain(self.opens.drain(..)).for_each(spent);
+        self.closes.clear();
         self.stored.clear();
         self.loss = Loss::default();
         self.room.fill(0);
         self.acks.clear();
+        self.lines.clear();
+        // A rare giant must not stay for ever.
+        self.lines.shrink_to(LINES_KEPT_BYTES);
         self.text.shrink_to(1 << 20);
     }
 
@@ -107,13 +120,28 @@ impl Batch {
     }
 
     pub(super) fn open(&mut self, open: Box<Open>) {
-        self.bytes += LINE_BYTES / 4;
+        self.bytes += OPEN_LINE_BYTES;
         self.opens.push(open);
     }
 
-    pub(super) fn close(&mut self, record: Box<Record>, bodies: Bodies) {
-        self.bytes += LINE_BYTES;
-        self.closes.push(Close { record, bodies, place: LinePlace::default() });
+    /// An exchange ended: all that is needed of its record is taken out of it here. One whose line no block can hold
+    /// goes without what providers and clients can blow up.
+    pub(super) fn close(&mut self, record: &mut Record, bodies: &Bodies) {
+        let start = self.lines.len();
+        let mut made = write_line(&LineRef::Close { record, bodies }, &mut self.lines);
+        if self.lines.len() - start > RAW_BYTES_MAX {
+            self.lines.truncate(start);
+            leave_out_what_is_large(record);
+            made = write_line(&LineRef::Close { record, bodies }, &mut self.lines);
+        }
+        let line = start..self.lines.len();
+        if made.is_err() || line.len() > RAW_BYTES_MAX {
+            self.lines.truncate(start);
+            self.loss.records += 1;
+            return;
+        }
+        self.bytes += line.len();
+        self.closes.push(Close { line, entry: Entry::of(record), place: LinePlace::default() });
     }
 
     /// What a core had to drop.
@@ -152,15 +180,20 @@ impl Batch {
         }
     }
 
-    /// Content from `base` on was not written.
+    /// Content from `base` on was not written: the lines that tell of it are made again.
     pub(super) fn shed_from(&mut self, base: At) {
+        let before = std::mem::take(&mut self.lines);
         for close in &mut self.closes {
-            let request = shed_spans(&mut close.bodies.request, base);
-            let response = shed_spans(&mut close.bodies.response, base);
-            if request || response {
-                close.record.capture = CaptureState::Shed;
-                self.loss.parts += u64::from(request) + u64::from(response);
+            let line = &before[close.line.clone()];
+            let start = self.lines.len();
+            match without_content(line, base) {
+                Some((shed, parts)) => {
+                    self.lines.extend_from_slice(&shed);
+                    self.loss.parts += parts;
+                }
+                None => self.lines.extend_from_slice(line),
             }
+            close.line = start..self.lines.len();
         }
     }
 
@@ -182,13 +215,9 @@ impl Batch {
             put_line(&LineRef::Body(stored), text, log)?;
         }
         for close in &mut self.closes {
-            let span = put_close(close, text, log)?;
-            match span {
-                Some(span) => close.place = place_of(span),
-                None => self.loss.records += 1,
-            }
+            let span = log.put_whole(&self.lines[close.line.clone()])?;
+            close.place = span.map(place_of).unwrap_or_default();
         }
-        self.closes.retain(|close| close.place.len > 0);
         if !self.loss.is_none() {
             self.loss.at_us = clock::wall();
             put_line(&LineRef::Lost(&self.loss), text, log)?;
@@ -196,23 +225,22 @@ impl Batch {
         Ok(())
     }
 
+    /// The rows of what closed, which the index has given `cursors`.
+    pub(super) fn take_rows(&mut self, cursors: Vec<i64>) -> impl Iterator<Item = RequestRow> {
+        self.closes.drain(..).zip(cursors).map(|(close, cursor)| close.entry.into_row(cursor))
+    }
+
     /// What the index is to be told, in the order of the lines.
     pub(super) fn items(&self) -> Vec<Item<'_>> {
         let opens = self.opens.iter().map(|open| Item::Open(open));
         let stored = self.stored.iter().map(Item::Body);
-        let closes = self.closes.iter().map(|close| Item::Close(&close.record, close.place));
+        let closes = self.closes.iter().map(|close| Item::Close(&close.entry, close.place));
         let lost = (!self.loss.is_none()).then_some(Item::Lost(&self.loss));
         opens.chain(stored).chain(closes).chain(lost).collect()
     }
 }
 
-/// A record's line. One too long for a block goes without what providers and clients can blow up.
-fn put_close(close: &mut Close, text: &mut Vec<u8>, log: &mut Blocks) -> io::Result<Option<Span>> {
-    let Close { record, bodies, .. } = close;
-    let span = put_line(&LineRef::Close { record, bodies }, text, log)?;
-    if span.is_some() {
-        return Ok(span);
-    }
+fn leave_out_what_is_large(record: &mut Record) {
     for call in &mut record.reading.tool_uses {
         call.arguments = String::new();
     }
@@ -222,14 +250,33 @@ fn put_close(close: &mut Close, text: &mut Vec<u8>, log: &mut Blocks) -> io::Res
     record.response_headers.clear();
     record.ask.tools.clear();
     record.reading.not_metered = Some("left out: too long for a line of the record log".to_owned());
-    put_line(&LineRef::Close { record, bodies }, text, log)
+}
+
+/// A line that tells of content from `base` on, without it, and how many bodies that concerns.
+fn without_content(line: &[u8], base: At) -> Option<(Vec<u8>, u64)> {
+    let Ok(Line::Close(mut closed)) = serde_json::from_slice(line) else { return None };
+    let Closed { record, bodies } = &mut *closed;
+    let request = shed_spans(&mut bodies.request, base);
+    let response = shed_spans(&mut bodies.response, base);
+    if !(request || response) {
+        return None;
+    }
+    record.capture = CaptureState::Shed;
+    let mut text = Vec::new();
+    write_line(&LineRef::Close { record, bodies }, &mut text).ok()?;
+    Some((text, u64::from(request) + u64::from(response)))
 }
 
 fn put_line(line: &LineRef, text: &mut Vec<u8>, log: &mut Blocks) -> io::Result<Option<Span>> {
     text.clear();
+    write_line(line, text)?;
+    log.put_whole(text)
+}
+
+fn write_line(line: &LineRef, text: &mut Vec<u8>) -> io::Result<()> {
     serde_json::to_writer(&mut *text, line)?;
     text.push(b'\n');
-    log.put_whole(text)
+    Ok(())
 }
 
 fn place_of(span: Span) -> LinePlace {

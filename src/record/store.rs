@@ -7,6 +7,7 @@
 
 mod billing;
 mod cost;
+pub mod entry;
 pub mod index;
 pub mod log;
 mod query;

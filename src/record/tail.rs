@@ -26,12 +26,12 @@ impl Tail {
         TailDoor { door: self.door.clone() }
     }
 
-    pub(super) fn publish(&mut self, rows: Vec<RequestRow>) {
+    pub(super) fn publish(&mut self, rows: impl Iterator<Item = RequestRow>) {
         self.subscribers.extend(self.wanted.try_iter());
         if self.subscribers.is_empty() {
             return;
         }
-        let rows: Vec<Arc<RequestRow>> = rows.into_iter().map(Arc::new).collect();
+        let rows: Vec<Arc<RequestRow>> = rows.map(Arc::new).collect();
         self.subscribers.retain(|subscriber| {
             // One that is full misses rows; one that is gone is forgotten.
             rows.iter()

@@ -354,7 +354,9 @@ impl Writer {
             self.consumers[which].hand_back(part);
         }
         for note in notes.drain(..) {
-            self.take_note(note, now);
+            if let Some(spent) = self.take_note(note, now) {
+                self.consumers[which].hand_back_note(spent);
+            }
         }
         (self.notes, self.parts) = (notes, parts);
         worked
@@ -392,12 +394,15 @@ impl Writer {
         }
     }
 
-    fn take_note(&mut self, note: Note, now: Moment) {
+    /// Take what a note says. One of which nothing more is needed is returned: it goes back to the core that made it
+    /// while its memory is warm there; freed here, it would be lost to both for a while.
+    fn take_note(&mut self, note: Note, now: Moment) -> Option<Note> {
         self.batch.touch(now);
         match note {
             Note::Open(open) => {
                 self.balances.touch(&open.quotas);
                 self.batch.open(open);
+                None
             }
             Note::Close(mut record) => {
                 self.balances.touch(&record.quotas);
@@ -406,7 +411,8 @@ impl Writer {
                 record.capture = capture;
                 self.delivered.judge(&mut record);
                 self.threads.judge(&mut record);
-                self.batch.close(record, bodies);
+                self.batch.close(&mut record, &bodies);
+                Some(Note::Close(record))
             }
         }
     }
@@ -518,7 +524,7 @@ impl Writer {
         }
         let position = Position { at: self.log_files.end(), head: self.log.head() };
         match self.index.apply(&self.batch.items(), position) {
-            Ok(rows) => self.tail.publish(rows),
+            Ok(cursors) => self.tail.publish(self.batch.take_rows(cursors)),
             Err(e) => self.index_failed(&e, now),
         }
     }
@@ -564,16 +570,11 @@ impl Writer {
         self.stage = Stage::Gathering;
     }
 
-    /// Notes go back to the cores that allocated them: freed here, their memory would be lost to both for a while.
     fn clear_batch(&mut self) {
         let consumers = &mut self.consumers;
-        self.batch.clear(|note| {
-            let id = match &note {
-                Note::Open(open) => open.id,
-                Note::Close(record) => record.id,
-            };
-            if let Some(consumer) = consumers.get_mut(usize::from(id.core())) {
-                consumer.hand_back_note(note);
+        self.batch.clear(|open| {
+            if let Some(consumer) = consumers.get_mut(usize::from(open.id.core())) {
+                consumer.hand_back_note(Note::Open(open));
             }
         });
     }
@@ -625,7 +626,7 @@ impl Writer {
         }
         for (open, bodies) in self.index.left_open()? {
             self.batch.touch(now);
-            self.batch.close(Box::new(lost_record(open, &bodies)), bodies);
+            self.batch.close(&mut lost_record(open, &bodies), &bodies);
         }
         if !self.batch.is_empty() {
             // A disk that is still full must not keep the gateway from serving: the loop tries again.

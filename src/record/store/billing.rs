@@ -10,6 +10,7 @@ use crate::llm::usage::Usage;
 use crate::record::record::{Outcome, Record};
 
 /// A sampling run as it is stored.
+#[derive(Debug)]
 pub(super) struct Run {
     pub(super) model: String,
     pub(super) rate: String,

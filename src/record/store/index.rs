@@ -8,15 +8,16 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
-use super::billing::{counted, rate_of, runs_of};
+use super::billing::Run;
+use super::entry::{Call, Entry};
 use super::schema::{self, TOKENS, TOKENS_MAX};
 use super::sums::{Binder, Sums};
-use super::{RequestRow, fault};
+use super::fault;
 use crate::llm::usage::Usage;
 use crate::record::delivered;
 use crate::record::files::{At, Layout};
 use crate::record::line::{Bodies, BodyStored, Loss, add_span};
-use crate::record::record::{Open, Outcome, Record};
+use crate::record::record::Open;
 use crate::record::segment::{Hash, Head};
 
 /// Rows of exchanges that are looked through at a start.
@@ -30,7 +31,7 @@ pub enum Item<'a> {
     /// Part of a body stored before its exchange ended.
     Body(&'a BodyStored),
     /// An exchange that ended, and where its line lies in the log.
-    Close(&'a Record, LinePlace),
+    Close(&'a Entry, LinePlace),
     /// Something that could not be recorded.
     Lost(&'a Loss),
 }
@@ -198,26 +199,26 @@ impl Index {
         Ok(left)
     }
 
-    /// Apply what the log said up to `position`: all of it or, on an error, nothing. Returns the rows of what closed.
-    pub fn apply(&mut self, items: &[Item], position: Position) -> io::Result<Vec<RequestRow>> {
+    /// Apply what the log said up to `position`: all of it or, on an error, nothing. Returns the cursors of what closed.
+    pub fn apply(&mut self, items: &[Item], position: Position) -> io::Result<Vec<i64>> {
         self.try_apply(items, position).map_err(fault)
     }
 
-    fn try_apply(&mut self, items: &[Item], position: Position) -> rusqlite::Result<Vec<RequestRow>> {
+    fn try_apply(&mut self, items: &[Item], position: Position) -> rusqlite::Result<Vec<i64>> {
         let tx = self.db.transaction()?;
         let mut sums = Sums::default();
-        let mut rows = Vec::new();
+        let mut cursors = Vec::new();
         for item in items {
             match item {
                 Item::Open(open) => insert_open(&tx, open)?,
                 Item::Body(body) => extend_bodies(&tx, body)?,
-                Item::Close(record, place) => {
-                    let row = insert_exchange(&tx, record, *place)?;
-                    insert_tools(&tx, record, row.cursor)?;
-                    insert_runs(&tx, record, row.cursor)?;
-                    insert_objects(&tx, record)?;
-                    sums.add(record, &row);
-                    rows.push(row);
+                Item::Close(entry, place) => {
+                    let cursor = insert_exchange(&tx, entry, *place)?;
+                    insert_tools(&tx, &entry.calls, cursor)?;
+                    insert_runs(&tx, &entry.runs, cursor)?;
+                    insert_objects(&tx, entry)?;
+                    sums.add(entry);
+                    cursors.push(cursor);
                 }
                 Item::Lost(loss) => add_losses(&tx, loss)?,
             }
@@ -225,7 +226,7 @@ impl Index {
         sums.write(&tx)?;
         write_position(&tx, position)?;
         tx.commit()?;
-        Ok(rows)
+        Ok(cursors)
     }
 
     /// Fail at once where another process holds the index, instead of after a while.
@@ -246,56 +247,9 @@ pub(super) fn state_number(db: &Connection, key: &str) -> rusqlite::Result<u64> 
     Ok(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0))
 }
 
-impl RequestRow {
-    /// The row of a record; its cursor is known once it is stored.
-    #[must_use]
-    pub fn of(record: &Record) -> RequestRow {
-        let mut tools: Vec<String> = Vec::new();
-        for call in &record.reading.tool_uses {
-            if !tools.contains(&call.name) {
-                tools.push(call.name.clone());
-            }
-        }
-        RequestRow {
-            cursor: 0,
-            id: record.id.to_string(),
-            accepted_at_us: record.times.accepted_at_us,
-            duration_us: record.times.last_byte_us,
-            first_byte_us: record.times.first_byte_us,
-            own_us: record.times.own_us,
-            principal: record.who.principal.clone(),
-            agent: record.caller.agent.clone(),
-            agent_version: record.caller.agent_version.clone(),
-            session: record.caller.session.clone(),
-            turn: record.caller.turn,
-            provider: record.provider.clone(),
-            dialect: record.dialect.map(|dialect| dialect.name().to_owned()),
-            method: record.method.clone(),
-            path: record.path.clone(),
-            model_asked: record.ask.model.clone(),
-            model: record.reading.model.clone(),
-            status: record.status,
-            outcome: record.outcome,
-            fault: record.fault.as_ref().map(|fault| fault.kind.clone()),
-            stop_reason: record.reading.stop_reason.clone(),
-            tool_calls: record.reading.tool_uses.len() as u64,
-            tools,
-            request_bytes: record.bytes.request_received,
-            response_bytes: record.bytes.response_sent,
-            usage: counted(record),
-            rate: rate_of(record),
-            reported_cost_nanodollars: record.reading.reported_cost_nanodollars,
-            ..RequestRow::default()
-        }
-    }
-
-    pub(super) fn model_or_asked(&self) -> &str {
-        self.model.as_deref().or(self.model_asked.as_deref()).unwrap_or("")
-    }
-}
-
-fn insert_exchange(tx: &Transaction, record: &Record, place: LinePlace) -> rusqlite::Result<RequestRow> {
-    let mut row = RequestRow::of(record);
+/// Returns the row's cursor.
+fn insert_exchange(tx: &Transaction, entry: &Entry, place: LinePlace) -> rusqlite::Result<i64> {
+    let row = &entry.row;
     let tokens = tokens_of(&row.usage);
     static SQL: LazyLock<String> = LazyLock::new(insert_exchange_sql);
     let mut insert = tx.prepare_cached(&SQL)?;
@@ -319,22 +273,21 @@ fn insert_exchange(tx: &Transaction, record: &Record, place: LinePlace) -> rusql
     binder.text(row.outcome.name())?;
     binder.maybe(row.fault.as_deref())?;
     binder.maybe(row.stop_reason.as_deref())?;
-    for number in [row.tool_calls, row.request_bytes, row.response_bytes, u64::from(usage_is_missing(record))]
-    {
+    for number in [row.tool_calls, row.request_bytes, row.response_bytes, u64::from(entry.usage_missing)] {
         binder.number(number)?;
     }
     binder.text(&row.rate)?;
     binder.maybe(row.reported_cost_nanodollars.and_then(|cost| u64::try_from(cost).ok()))?;
-    binder.maybe(delivered::key(record).filter(|_| !record.delivered_again))?;
+    binder.maybe(entry.response_key)?;
     for count in tokens {
         binder.maybe(count)?;
     }
     for number in [u64::from(place.segment), place.block, u64::from(place.at), u64::from(place.len)] {
         binder.number(number)?;
     }
-    row.cursor = insert.raw_execute().map(|_| tx.last_insert_rowid())?;
+    let cursor = insert.raw_execute().map(|_| tx.last_insert_rowid())?;
     tx.prepare_cached("DELETE FROM in_flight WHERE id = ?1")?.execute([&row.id])?;
-    Ok(row)
+    Ok(cursor)
 }
 
 fn insert_exchange_sql() -> String {
@@ -349,16 +302,16 @@ fn insert_exchange_sql() -> String {
 }
 
 /// Who was first stays: an id that somebody else has made is not taken over.
-fn insert_objects(tx: &Transaction, record: &Record) -> rusqlite::Result<()> {
-    for id in &record.made.ids {
+fn insert_objects(tx: &Transaction, entry: &Entry) -> rusqlite::Result<()> {
+    let Entry { made, row, .. } = entry;
+    for id in &made.ids {
         tx.prepare_cached("INSERT OR IGNORE INTO objects (id, owner, provider, at) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![id, record.made.owner, record.provider, signed(record.times.accepted_at_us)])?;
+            .execute(params![id, made.owner, row.provider, signed(row.accepted_at_us)])?;
     }
     Ok(())
 }
 
-fn insert_tools(tx: &Transaction, record: &Record, exchange: i64) -> rusqlite::Result<()> {
-    let calls = &record.reading.tool_uses;
+fn insert_tools(tx: &Transaction, calls: &[Call], exchange: i64) -> rusqlite::Result<()> {
     for (place, call) in calls.iter().enumerate() {
         let first = !calls[..place].iter().any(|earlier| earlier.name == call.name);
         tx.prepare_cached(
@@ -369,12 +322,12 @@ fn insert_tools(tx: &Transaction, record: &Record, exchange: i64) -> rusqlite::R
     Ok(())
 }
 
-fn insert_runs(tx: &Transaction, record: &Record, exchange: i64) -> rusqlite::Result<()> {
+fn insert_runs(tx: &Transaction, runs: &[Run], exchange: i64) -> rusqlite::Result<()> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
         let marks = vec!["?"; 4 + TOKENS.len()].join(", ");
         format!("INSERT INTO runs (exchange, place, model, rate, {}) VALUES ({marks})", TOKENS.join(", "))
     });
-    for (place, run) in runs_of(record).into_iter().enumerate() {
+    for (place, run) in runs.iter().enumerate() {
         let mut insert = tx.prepare_cached(&SQL)?;
         let mut binder = Binder::new(&mut insert);
         binder.number(u64::try_from(exchange).unwrap_or(0))?;
@@ -432,11 +385,6 @@ fn write_position(tx: &Transaction, position: Position) -> rusqlite::Result<()> 
     put.execute(params!["log_next", signed(position.head.next)])?;
     put.execute(params!["log_hash", position.head.hash.to_string()])?;
     Ok(())
-}
-
-/// An exchange that should have reported usage and did not.
-pub(super) fn usage_is_missing(record: &Record) -> bool {
-    record.outcome == Outcome::Ok && record.dialect.is_some() && record.reading.usage.is_unknown()
 }
 
 /// Token counts in the order of [`TOKENS`], held below what could overflow a sum.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 
+use super::entry::Entry;
 use super::index::{Index, Item, LinePlace, Position};
 use crate::record::files::{At, Layout, explain};
 use crate::record::line::{Line, Span};
@@ -51,8 +52,13 @@ pub fn catch_up(layout: &Layout, index: &mut Index, end: At) -> io::Result<Caugh
             };
             let lines = lines_of(&raw, number, at);
             done.damaged += lines.iter().filter(|(_, line)| line.is_none()).count() as u64;
-            let items: Vec<Item> =
-                lines.iter().filter_map(|(place, line)| Some(item(*place, line.as_ref()?))).collect();
+            let entries: Vec<Option<Entry>> =
+                lines.iter().map(|(_, line)| line.as_ref().and_then(entry)).collect();
+            let items: Vec<Item> = lines
+                .iter()
+                .zip(&entries)
+                .filter_map(|((place, line), entry)| item(*place, line.as_ref()?, entry.as_ref()))
+                .collect();
             done.lines += items.len() as u64;
             done.blocks += 1;
             index.apply(&items, position)?;
@@ -75,12 +81,19 @@ pub(super) fn lines_of(raw: &[u8], segment: u32, block: u64) -> Vec<(LinePlace, 
     lines
 }
 
-fn item(place: LinePlace, line: &Line) -> Item<'_> {
+fn entry(line: &Line) -> Option<Entry> {
     match line {
-        Line::Open(open) => Item::Open(open),
-        Line::Body(body) => Item::Body(body),
-        Line::Close(closed) => Item::Close(&closed.record, place),
-        Line::Lost(loss) => Item::Lost(loss),
+        Line::Close(closed) => Some(Entry::of(&closed.record)),
+        Line::Open(_) | Line::Body(_) | Line::Lost(_) => None,
+    }
+}
+
+fn item<'a>(place: LinePlace, line: &'a Line, entry: Option<&'a Entry>) -> Option<Item<'a>> {
+    match line {
+        Line::Open(open) => Some(Item::Open(open)),
+        Line::Body(body) => Some(Item::Body(body)),
+        Line::Close(_) => entry.map(|entry| Item::Close(entry, place)),
+        Line::Lost(loss) => Some(Item::Lost(loss)),
     }
 }
 

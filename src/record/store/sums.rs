@@ -5,12 +5,11 @@ use std::sync::LazyLock;
 
 use rusqlite::{CachedStatement, Transaction};
 
-use super::RequestRow;
-use super::billing::runs_of;
-use super::index::{signed, tokens_of, usage_is_missing};
+use super::entry::Entry;
+use super::index::{signed, tokens_of};
 use super::schema::{ROLLUPS, RUN, TOKENS};
 use crate::llm::usage::Usage;
-use crate::record::record::{Outcome, Record};
+use crate::record::record::Outcome;
 
 /// What a batch adds to roll-ups and sessions: summed in memory first, one upsert for each key.
 #[derive(Default)]
@@ -47,7 +46,8 @@ struct SessionSum {
 }
 
 impl Sums {
-    pub(super) fn add(&mut self, record: &Record, row: &RequestRow) {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        let row = &entry.row;
         for (rollups, (_, slot_us)) in self.rollups.iter_mut().zip(ROLLUPS) {
             let key = (
                 row.accepted_at_us / slot_us,
@@ -59,19 +59,19 @@ impl Sums {
                 row.rate.clone(),
                 String::new(),
             );
-            for (place, run) in runs_of(record).into_iter().enumerate() {
+            for (place, run) in entry.runs.iter().enumerate() {
                 let mut key = key.clone();
-                (key.6, key.7) = (format!("{RUN}{}", run.rate), run.model);
+                (key.6, key.7) = (format!("{RUN}{}", run.rate), run.model.clone());
                 let sum = rollups.entry(key).or_default();
                 // The first bears the exchange, so that one is billed for it.
                 sum.exchanges += u64::from(place == 0);
                 sum.count(&run.usage);
             }
-            rollups.entry(key).or_default().add(record, row);
+            rollups.entry(key).or_default().add(entry);
         }
         if !row.session.is_empty() {
             let key = (row.principal.clone(), row.session.clone());
-            self.sessions.entry(key).or_default().add(record, row);
+            self.sessions.entry(key).or_default().add(entry);
         }
     }
 
@@ -89,9 +89,10 @@ impl Sums {
 }
 
 impl Sum {
-    fn add(&mut self, record: &Record, row: &RequestRow) {
+    fn add(&mut self, entry: &Entry) {
+        let row = &entry.row;
         self.exchanges += 1;
-        self.usage_unknown += u64::from(usage_is_missing(record));
+        self.usage_unknown += u64::from(entry.usage_missing);
         self.tool_calls += row.tool_calls;
         self.request_bytes += row.request_bytes;
         self.response_bytes += row.response_bytes;
@@ -117,20 +118,21 @@ fn plus(sum: Option<u64>, count: Option<u64>) -> Option<u64> {
 }
 
 impl SessionSum {
-    fn add(&mut self, record: &Record, row: &RequestRow) {
+    fn add(&mut self, entry: &Entry) {
+        let row = &entry.row;
         if self.sum.exchanges == 0 {
             self.first_at = row.accepted_at_us;
         }
         self.first_at = self.first_at.min(row.accepted_at_us);
         self.last_at = self.last_at.max(row.accepted_at_us + row.duration_us);
         self.agent.clone_from(&row.agent);
-        self.parent.clone_from(&record.caller.parent);
+        self.parent.clone_from(&entry.parent);
         if !row.model_or_asked().is_empty() {
             self.model = Some(row.model_or_asked().to_owned());
         }
         self.turns += u64::from(row.turn);
         self.failed += u64::from(row.outcome != Outcome::Ok);
-        self.sum.add(record, row);
+        self.sum.add(entry);
     }
 }
 

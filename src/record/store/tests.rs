@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::entry::Entry;
 use super::index::{Item, Position};
 use super::schema::HOUR_US;
 use super::verify::{VerifyReport, verify};
@@ -164,7 +165,8 @@ fn indexed(records: &[Record]) -> (tempfile::TempDir, Reader) {
     layout.create().unwrap();
     let mut index = Index::open(&layout).unwrap();
     for batch in records.chunks(37) {
-        let items: Vec<Item> = batch.iter().map(|record| Item::Close(record, LinePlace::default())).collect();
+        let entries: Vec<Entry> = batch.iter().map(Entry::of).collect();
+        let items: Vec<Item> = entries.iter().map(|entry| Item::Close(entry, LinePlace::default())).collect();
         index.apply(&items, Position::default()).unwrap();
     }
     let reader = Reader::open(dir.path()).unwrap();
