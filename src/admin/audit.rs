@@ -42,6 +42,13 @@ pub(super) enum Look {
         /// `dollars` (then the amount is in nanodollars), `tokens`, `requests`.
         unit: &'static str,
     },
+    /// What somebody may do, and why.
+    Explain {
+        /// Who was asked about.
+        principal: String,
+        /// The model, where one was named.
+        model: Option<String>,
+    },
     /// A list of exchanges or sessions.
     List {
         /// Which list.
@@ -70,14 +77,15 @@ impl Audit {
 
     /// Write down that `viewer` is about to look. Users see only what is theirs: nothing to write.
     pub(super) async fn note(&self, viewer: &Viewer, look: Look) -> Result<(), Problem> {
-        let Viewer::Admin { name, through } = viewer else { return Ok(()) };
+        let Some(through) = viewer.through() else { return Ok(()) };
+        let name = viewer.name();
         if look.is_own(name) {
             return Ok(());
         }
         let at_us = clock::wall();
         let at =
             jiff::Timestamp::from_microsecond(i64::try_from(at_us).unwrap_or(i64::MAX)).unwrap_or_default();
-        let line = Line { at: at.to_string(), at_us, viewer: name.clone(), through, look };
+        let line = Line { at: at.to_string(), at_us, viewer: name.to_owned(), through, look };
         let audit = self.clone();
         let written = tokio::task::spawn_blocking(move || audit.append(&line)).await;
         written.map_err(io::Error::other).flatten().map_err(|why| {
@@ -100,7 +108,7 @@ impl Audit {
 impl Look {
     fn is_own(&self, viewer: &str) -> bool {
         match self {
-            Look::Exchange { principal, .. } => principal == viewer,
+            Look::Exchange { principal, .. } | Look::Explain { principal, .. } => principal == viewer,
             Look::Refill { .. } => false,
             Look::List { filter, .. } => filter.principal.as_deref() == Some(viewer),
         }

@@ -1,4 +1,15 @@
-//! Who is looking, and what they may see: nobody, a user (own records only), an admin.
+//! Who is looking, and what they may see and do.
+//!
+//! ```text
+//!   nobody                                      probes
+//!   user       known by a source                what is their own
+//!   operator   a grant says so                  and sums over everybody
+//!   auditor    a grant says so                  and everybody's records, each look written down
+//!   admin      a grant, the link, the socket    everything
+//! ```
+//!
+//! Loopback never gives more than user: the agents that are governed run as that user. Its people come by the control
+//! socket or by the link.
 //!
 //! ```text
 //!   link   made ──visited once──▶ session (12 h, bound to the visitor's login) ──▶ forgotten
@@ -17,6 +28,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::reply::{Answer, Problem, redirect};
 use crate::base::clock::{self, Moment};
+use crate::policy::grant::settings::Role;
+use crate::policy::identity::Principal;
+use crate::policy::identity::settings::SourceKind;
+use crate::policy::rights::Rights;
 use crate::wire::head::Fields;
 
 /// How long an admin who came by the link stays one.
@@ -41,20 +56,46 @@ pub(super) enum Viewer {
         /// The login.
         name: String,
     },
+    /// Sees sums over everybody, and own records.
+    Operator {
+        /// The login.
+        name: String,
+    },
+    /// Sees everything, changes nothing; looks at others' records are audited.
+    Auditor {
+        /// The login.
+        name: String,
+    },
     /// Sees everything; looks at others' records are audited.
     Admin {
         /// The login behind it.
         name: String,
-        /// How admin was reached: `socket` or `link`.
+        /// How admin was reached: `socket`, `link` or `grant`.
         through: &'static str,
     },
 }
 
 impl Viewer {
+    /// By what grants give.
+    fn of(principal: &Principal, rights: &Rights) -> Self {
+        let name = principal.label();
+        let local = principal.source == SourceKind::Peer.name() && principal.loopback;
+        let has = |role| !local && rights.has(role);
+        match () {
+            () if has(Role::Admin) => Viewer::Admin { name, through: "grant" },
+            () if has(Role::Auditor) => Viewer::Auditor { name },
+            () if has(Role::Operator) => Viewer::Operator { name },
+            () => Viewer::User { name },
+        }
+    }
+
     pub(super) fn name(&self) -> &str {
         match self {
             Viewer::Nobody => "",
-            Viewer::User { name } | Viewer::Admin { name, .. } => name,
+            Viewer::User { name }
+            | Viewer::Operator { name }
+            | Viewer::Auditor { name }
+            | Viewer::Admin { name, .. } => name,
         }
     }
 
@@ -62,20 +103,38 @@ impl Viewer {
         match self {
             Viewer::Nobody => "nobody",
             Viewer::User { .. } => "user",
+            Viewer::Operator { .. } => "operator",
+            Viewer::Auditor { .. } => "auditor",
             Viewer::Admin { .. } => "admin",
         }
     }
 
+    /// May change things.
     pub(super) fn is_admin(&self) -> bool {
         matches!(self, Viewer::Admin { .. })
     }
 
+    /// May look at everybody's records.
+    pub(super) fn sees_records(&self) -> bool {
+        matches!(self, Viewer::Auditor { .. } | Viewer::Admin { .. })
+    }
+
+    /// May look at sums over everybody.
+    pub(super) fn sees_sums(&self) -> bool {
+        self.sees_records() || matches!(self, Viewer::Operator { .. })
+    }
+
     /// Whether a record of `principal` may be shown at all.
     pub(super) fn may_see(&self, principal: &str) -> bool {
+        *self != Viewer::Nobody && (self.sees_records() || self.name() == principal)
+    }
+
+    /// How somebody who may look at others came to that; none for those who see only what is theirs.
+    pub(super) fn through(&self) -> Option<&'static str> {
         match self {
-            Viewer::Nobody => false,
-            Viewer::User { name } => name == principal,
-            Viewer::Admin { .. } => true,
+            Viewer::Admin { through, .. } => Some(through),
+            Viewer::Auditor { .. } => Some("grant"),
+            Viewer::Nobody | Viewer::User { .. } | Viewer::Operator { .. } => None,
         }
     }
 }
@@ -131,18 +190,18 @@ impl Door {
     }
 
     /// Who is behind a request that a core brought.
-    pub(super) fn judge(&self, login: &str, fields: &Fields) -> Viewer {
+    pub(super) fn judge(&self, principal: &Principal, rights: &Rights, fields: &Fields) -> Viewer {
+        let login = principal.label();
         if login.is_empty() {
             return Viewer::Nobody;
         }
-        let name = login.to_owned();
         let good = |token: &str| {
             let session = self.sessions.get(&hash_of(token));
             session.is_some_and(|session| session.login == login && clock::now() < session.until)
         };
         match fields.all("cookie").filter_map(cookie).any(good) {
-            true => Viewer::Admin { name, through: "link" },
-            false => Viewer::User { name },
+            true => Viewer::Admin { name: login, through: "link" },
+            false => Viewer::of(principal, rights),
         }
     }
 }
@@ -203,11 +262,30 @@ mod tests {
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
         assert!(door.enter(token(&link), "ada").is_err(), "a second visit");
 
+        let judge = |name: &str, fields: &Fields| {
+            door.judge(&Principal { name: name.into(), ..Principal::default() }, &Rights::default(), fields)
+        };
         let cookie = cookies(&format!("a=b; {}", cookie.split(';').next().unwrap()));
-        assert_eq!(door.judge("ada", &cookie), Viewer::Admin { name: "ada".into(), through: "link" });
-        assert_eq!(door.judge("bob", &cookie), Viewer::User { name: "bob".into() });
-        assert_eq!(door.judge("", &cookie), Viewer::Nobody);
-        assert_eq!(door.judge("ada", &cookies("weir_admin=")).role(), "user");
+        assert_eq!(judge("ada", &cookie), Viewer::Admin { name: "ada".into(), through: "link" });
+        assert_eq!(judge("bob", &cookie), Viewer::User { name: "bob".into() });
+        assert_eq!(judge("", &cookie), Viewer::Nobody);
+        assert_eq!(judge("ada", &cookies("weir_admin=")).role(), "user");
+    }
+
+    #[test]
+    fn roles_are_given_by_grants_and_never_by_loopback() {
+        let given = |role| {
+            let mut rights = Rights::default();
+            rights.roles.push((role, Default::default()));
+            rights
+        };
+        let ada = Principal { name: "ada".into(), source: "key", ..Principal::default() };
+        let local = Principal { source: "peer", loopback: true, ..ada.clone() };
+        for role in Role::ALL.iter().copied() {
+            let judge = |who: &Principal| Door::default().judge(who, &given(role), &Fields::default());
+            assert_eq!(judge(&ada).role(), role.name());
+            assert_eq!(judge(&local).role(), "user", "{}", role.name());
+        }
     }
 
     #[test]

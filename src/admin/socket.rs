@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::SOCKET_NAME;
 use super::api::{Room, page};
+use crate::policy::identity::Principal;
 use crate::wire::crossing::{PageBody, PageRequest, PageResponse};
 use crate::wire::head::RequestHead;
 
@@ -174,7 +175,8 @@ async fn bridge(room: &Room, Peer(login): Peer, request: Request<Body>) -> Respo
         fields,
         ..RequestHead::default()
     };
-    let request = PageRequest { head, body, principal: login };
+    let principal = Principal { name: login, source: "peer", loopback: true, ..Principal::default() };
+    let request = PageRequest { head, body, principal: Some(Arc::new(principal)) };
     response(page(room, request, Some("socket")).await).unwrap_or_else(|_| status(500))
 }
 

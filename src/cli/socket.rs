@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::base::clock::{self, Moment};
+use crate::policy::explain::{Explanation, Question};
 use crate::policy::quota::Standing;
 use crate::record::record::Record;
 use crate::record::store::{
@@ -134,6 +135,17 @@ impl Socket {
             return Err(problem(status, &body));
         }
         Ok(serde_json::from_slice(&body)?)
+    }
+
+    /// Why somebody may, or may not.
+    pub fn explain(&self, who: &str, question: &Question) -> io::Result<Vec<Explanation>> {
+        let mut pairs = vec![("as", who.to_owned())];
+        pairs.extend(question.who.groups.iter().map(|group| ("group", group.clone())));
+        pairs.extend(question.who.loopback.then(|| ("loopback", "1".to_owned())));
+        pairs.extend(question.model.iter().map(|model| ("model", model.clone())));
+        pairs.extend(question.provider.iter().map(|id| ("provider", id.clone())));
+        pairs.extend(question.flag.iter().map(|flag| ("flag", flag.name().to_owned())));
+        self.json(&target("/api/explain", &Filter::default(), &pairs))
     }
 
     /// Totals.

@@ -7,6 +7,7 @@ use super::file::File;
 use super::provider::ProviderSettings;
 use super::sections::{Capture, OnFull};
 use crate::base::settings::{At, Place, Problem, Severity};
+use crate::policy::grant::settings::Capability;
 
 /// Everything written that this version does not do.
 pub fn not_in_force(file: &File) -> Vec<Problem> {
@@ -39,6 +40,10 @@ impl Found {
         for tools in capabilities.filter_map(|capability| capability.tools.as_ref()) {
             self.unenforced(&tools.place, "tool rules are not enforced yet");
         }
+        self.database(file);
+    }
+
+    fn database(&mut self, file: &File) {
         let Some(database) = &file.database else { return };
         if let Some(retention) = &database.retention {
             self.unenforced(&retention.place, "retention is not enforced yet: everything is kept");
@@ -75,6 +80,36 @@ impl Found {
         }
         for (id, provider) in &file.providers {
             self.provider(&id.place, provider);
+        }
+        if let Some(key) = file.server.as_ref().and_then(|server| server.secret_key.as_ref()) {
+            self.later(&key.place, "nothing is kept that it would seal");
+        }
+        file.grants
+            .iter()
+            .flat_map(|grant| &grant.app.own)
+            .for_each(|capability| self.capability(capability));
+    }
+
+    /// What a capability would give that there is not.
+    fn capability(&mut self, written: &Capability) {
+        let mcp = [&written.mcp_tools, &written.mcp_resources, &written.mcp_templates];
+        let cors = [&written.allow_origin, &written.allow_methods, &written.allow_headers];
+        for (is_written, what) in [
+            (written.connectors.is_some(), "connectors are not built yet"),
+            (mcp.iter().any(|globs| globs.is_some()), "MCP is not built yet"),
+            (written.filterable_headers.is_some(), "header filters are not built yet"),
+            (
+                !written.view.is_empty(),
+                "whose logs are seen goes by role: user their own, auditor and admin all",
+            ),
+            (
+                written.set_cors || written.cors_paths.is_some() || cors.iter().any(|value| value.is_some()),
+                "browsers from elsewhere are refused",
+            ),
+        ] {
+            if is_written {
+                self.later(&written.place, what);
+            }
         }
     }
 

@@ -1,8 +1,15 @@
 //! Why, or why not: the deciding rule with its place, or the nearest miss and what would have to change.
 //!
-//! The verdict is [`decide`]'s own; this file only says how it came about. Slow and thorough, for people.
+//! The verdict is [`decide`]'s own; this file only says how it came about. Slow and thorough, for people. The answer is
+//! plain data, so that a running gateway and a command that reads the file give the same one.
+
+mod asked;
 
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use asked::{Question, somebody};
 
 use super::decide::{Denial, Verdict, Wants, decide};
 use super::grant::{Grant, Src, groups_of};
@@ -13,10 +20,16 @@ use super::snapshot::Snapshot;
 use crate::base::settings::{Place, nearest};
 
 /// The answer to "why?".
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// What would be decided.
-    pub verdict: Verdict,
+    /// Flag of the endpoints that were asked about.
+    pub flag: String,
+    /// Whether it would be allowed.
+    pub allowed: bool,
+    /// The refusal in short.
+    pub why: Option<String>,
+    /// Where it would go, in order.
+    pub providers: Vec<String>,
     /// How it came about, in order.
     pub steps: Vec<Step>,
     /// What would have to change; empty where it is allowed.
@@ -24,12 +37,29 @@ pub struct Explanation {
 }
 
 /// One step of a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What was found.
     pub text: String,
-    /// Where in the file.
-    pub place: Option<Place>,
+    /// Where in the file: line, from 1.
+    pub line: Option<u32>,
+    /// Column in characters, from 1.
+    pub column: Option<u32>,
+    /// Path of keys.
+    pub path: Option<String>,
+}
+
+impl Step {
+    fn new(text: impl Into<String>, place: Option<&Place>) -> Self {
+        let (line, column) = place.map(|place| (place.line, place.column)).unzip();
+        Self { text: text.into(), line, column, path: place.map(|place| place.path.to_string()) }
+    }
+
+    /// Its place, as it is written everywhere else.
+    fn place(&self) -> Option<Place> {
+        let (line, column) = (self.line?, self.column?);
+        Some(Place { line, column, path: self.path.as_deref().unwrap_or_default().into() })
+    }
 }
 
 /// Suggestions of one kind are cut here.
@@ -54,7 +84,37 @@ pub fn explain(
         None => told.nobody(),
         Some(principal) => told.somebody(principal, &verdict),
     }
-    Explanation { verdict, steps: told.steps, to_change: told.to_change }
+    let (allowed, why, providers) = match verdict {
+        Verdict::Allow(plan) => (true, None, plan.providers.iter().map(|p| p.id.clone()).collect()),
+        Verdict::Deny(why) => (false, Some(why.words().to_owned()), Vec::new()),
+    };
+    let flag = wants.flag.name().to_owned();
+    Explanation { flag, allowed, why, providers, steps: told.steps, to_change: told.to_change }
+}
+
+/// Why somebody without a role is refused, in one line for the body of a 403: the nearest rule by its place, nobody
+/// else's name, and who can say more.
+#[must_use]
+pub fn no_role(snapshot: &Snapshot, principal: &Principal) -> String {
+    let gives_role = |grant: &&Grant| grant.gives.iter().any(|gives| gives.role.is_some());
+    let count = snapshot.grants.iter().filter(gives_role).count();
+    let told = match (count, snapshot.grants.iter().find(gives_role)) {
+        (_, None) => "no grant gives a role".to_owned(),
+        (1, Some(only)) => format!("the one grant that gives a role, at {}, is not for it", only.place),
+        (count, Some(first)) => {
+            format!(
+                "none of the {count} grants that give a role is for it, the first of them at {}",
+                first.place
+            )
+        }
+    };
+    let name = principal.label();
+    // What is pasted into a shell must be a plain word there.
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"@._:,/+-".contains(&b));
+    let who = if plain { name.as_str() } else { "WHO" };
+    format!(
+        "no role granted to {name}: {told}; `weir explain --as {who}` or GET /api/explain says what would change it"
+    )
 }
 
 struct Telling<'a> {
@@ -66,7 +126,7 @@ struct Telling<'a> {
 
 impl Telling<'_> {
     fn step(&mut self, text: impl Into<String>, place: Option<&Place>) {
-        self.steps.push(Step { text: text.into(), place: place.cloned() });
+        self.steps.push(Step::new(text, place));
     }
 
     fn nobody(&mut self) {
@@ -183,7 +243,7 @@ impl Telling<'_> {
             self.snapshot.providers.iter().filter(|p| route::serves(p, model) || route::serves(p, bare))
         {
             let text = format!("{} serves it, but has not the flag {}", provider.id, self.wants.flag.name());
-            self.steps.push(Step { text, place: Some(provider.place.clone()) });
+            self.steps.push(Step::new(text, Some(&provider.place)));
             self.to_change
                 .push("ask at an endpoint that the provider has, or set its compatibility flag".into());
         }
@@ -261,15 +321,12 @@ fn as_src(principal: &Principal) -> String {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.verdict {
-            Verdict::Allow(plan) => {
-                let ids: Vec<&str> = plan.providers.iter().map(|provider| provider.id.as_str()).collect();
-                writeln!(f, "allowed, at {}", ids.join(", then "))?;
-            }
-            Verdict::Deny(why) => writeln!(f, "refused: {}", why.words())?,
+        match &self.why {
+            None => writeln!(f, "allowed, at {}", self.providers.join(", then "))?,
+            Some(why) => writeln!(f, "refused: {why}")?,
         }
         for step in &self.steps {
-            match &step.place {
+            match step.place() {
                 Some(place) => writeln!(f, "  - {}  [{place}]", step.text)?,
                 None => writeln!(f, "  - {}", step.text)?,
             }

@@ -1,9 +1,7 @@
-//! What the models of the configured providers cost, and who may know.
+//! What the models of the configured providers cost.
 
 use serde::Serialize;
 
-use super::identity::Principal;
-use super::rights::Rights;
 use super::snapshot::{Provider, Snapshot};
 use crate::base::clock::Wall;
 use crate::base::settings::nearest;
@@ -83,15 +81,6 @@ fn names(provider: &Provider) -> Vec<String> {
         }
     }
     names
-}
-
-/// Whether a user may read prices: a grant says so, or it is the one user of this machine.
-#[must_use]
-pub fn may_read(snapshot: &Snapshot, login: &str) -> bool {
-    let user = Principal { name: login.to_owned(), ..Principal::default() };
-    let grants = Rights::of(snapshot, &user).grants;
-    let granted = |at: &usize| snapshot.grants[*at].gives.iter().any(|gives| gives.read_pricing);
-    snapshot.loopback_is_user || grants.iter().any(granted)
 }
 
 #[cfg(test)]

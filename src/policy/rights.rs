@@ -100,6 +100,10 @@ pub struct Rights {
     pub roles: Vec<(Role, Place)>,
     /// Indexes of the grants that are for it.
     pub grants: Vec<usize>,
+    /// Whether it may read `/metrics`.
+    pub read_metrics: bool,
+    /// Whether it may read prices.
+    pub read_pricing: bool,
     everything: Option<Place>,
     by_provider: HashMap<Box<str>, Vec<(Glob, Place)>>,
     wild: Vec<(Glob, Place)>,
@@ -118,6 +122,8 @@ impl Rights {
         if snapshot.loopback_is_user && principal.loopback && principal.source == "peer" {
             let place = Place { path: "the embedded default".into(), ..Place::default() };
             rights.roles.push((Role::User, place.clone()));
+            // Counters and prices of their own gateway.
+            (rights.read_metrics, rights.read_pricing) = (true, true);
             rights.everything = Some(place);
         }
         let mut seen = HashSet::new();
@@ -134,6 +140,8 @@ impl Rights {
 
     fn add<'s>(&mut self, gives: &'s Gives, seen: &mut HashSet<&'s str>) {
         self.roles.extend(gives.role.map(|role| (role, gives.place.clone())));
+        self.read_metrics |= gives.read_metrics;
+        self.read_pricing |= gives.read_pricing;
         for glob in gives.models.iter().flatten() {
             if glob.is_anything() {
                 self.everything.get_or_insert_with(|| gives.place.clone());

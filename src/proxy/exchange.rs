@@ -210,7 +210,7 @@ fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Re
             account.admitted(core, &plan.providers[0].id);
             Ok(plan)
         }
-        Verdict::Deny(why) => Err(why.into()),
+        Verdict::Deny(why) => Err(who::denied(core, conn.principal.as_ref(), why)),
     }
 }
 
@@ -222,7 +222,7 @@ async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &P
     let mut last = None;
     let order = in_order(core, plan);
     for (nth, (provider, hop)) in order.iter().enumerate() {
-        if !sending.may_lend_key(provider) {
+        if !sending.may_go_to(provider) || !sending.may_lend_key(provider) {
             continue;
         }
         let mut tried: Vec<usize> = Vec::new();
@@ -241,6 +241,7 @@ async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &P
                     break;
                 }
             };
+            sending.account.provider(&provider.id, turn.nth);
             reserve(core, conn, sending, provider, *hop).await?;
             sending.others_left = tried.len() + 1 < provider.keys.len() || nth + 1 < order.len();
             match attempt(core, conn, sending, &turn, *hop).await {
@@ -314,7 +315,6 @@ async fn attempt(
     hop: Option<&Hop>,
 ) -> Result<After, Fault> {
     let provider = &*turn.provider;
-    sending.account.provider(&provider.id, turn.nth);
     sending.limits = provider.limits(core.limits());
     sending.answered = None;
     sending.address(provider, hop)?;

@@ -302,6 +302,8 @@ impl fmt::Display for Fault {
                 f.write_str("nobody vouched for this client: no identity source knows it")
             }
             Kind::Revoked => f.write_str("the key of this request was revoked"),
+            // The rule is named here too: whoever is refused must be able to ask for the right thing.
+            Kind::Denied(Denial::NoRole) if !self.cause.is_empty() => f.write_str(&self.cause),
             Kind::Denied(Denial::NoRole) => f.write_str("no role granted; `weir explain` says why"),
             Kind::Denied(Denial::NoModel) => {
                 f.write_str("the model does not exist or you do not have access to it")

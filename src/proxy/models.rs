@@ -7,6 +7,7 @@ use super::account::Account;
 use super::conn::{After, Conn};
 use super::core::Core;
 use super::fault::Fault;
+use super::who;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::listing::{Entry, Shape};
 use crate::llm::dialect::paths::{Flag, Route};
@@ -55,16 +56,14 @@ async fn page(core: &Core, conn: &Conn, request: &Request, route: &Route) -> Res
 /// All that the caller may use, or the one it names.
 fn found(core: &Core, conn: &Conn, route: &Route, flags: &[Flag]) -> Result<Vec<Listed>, Fault> {
     let principal = conn.principal.as_ref().ok_or(Denial::NoIdentity)?;
-    core.with_rights(principal, |snapshot, rights| {
-        if rights.roles.is_empty() {
-            return Err(Denial::NoRole.into());
-        }
-        match &route.model_in_path {
-            None => Ok(listing::listed(snapshot, rights, flags)),
-            Some(name) => {
-                let one = listing::find(snapshot, rights, flags, name).ok_or(Denial::NoModel)?;
-                Ok(vec![one])
-            }
+    if core.with_rights(principal, |_, rights| rights.roles.is_empty()) {
+        return Err(who::denied(core, Some(principal), Denial::NoRole));
+    }
+    core.with_rights(principal, |snapshot, rights| match &route.model_in_path {
+        None => Ok(listing::listed(snapshot, rights, flags)),
+        Some(name) => {
+            let one = listing::find(snapshot, rights, flags, name).ok_or(Denial::NoModel)?;
+            Ok(vec![one])
         }
     })
 }

@@ -1,5 +1,7 @@
 //! Pages of the API and the dashboard: handed to the control thread, sent back as they come. No exchange, no record.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,7 +15,7 @@ use super::who;
 use crate::base::id::ExchangeId;
 use crate::llm::dialect::paths;
 use crate::policy::identity::Principal;
-use crate::wire::crossing::{Ask, PageBody, PageRequest, PageResponse};
+use crate::wire::crossing::{Ask, Asker, PageBody, PageRequest, PageResponse};
 use crate::wire::h1::{Request, write_decimal, write_field};
 use crate::wire::head::Version;
 
@@ -63,7 +65,7 @@ async fn page(core: &Core, conn: &mut Conn, request: &Request) -> Result<After, 
     let question = PageRequest {
         head: request.head.clone(),
         body: Bytes::from(body.release()),
-        principal: conn.principal.as_ref().map(Principal::label).unwrap_or_default(),
+        principal: conn.principal.clone().map(|principal: Principal| Arc::new(principal) as Asker),
     };
     // A full line means a control thread that is behind: say so rather than wait in memory.
     core.asks.try_send(Ask::Page(Box::new(question), reply)).map_err(|_| Fault::new(Kind::Busy))?;

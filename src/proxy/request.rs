@@ -17,12 +17,12 @@ use super::conn::Conn;
 use super::core::Core;
 use super::credentials::Shown;
 use super::fault::{Fault, Kind};
-use super::{heads, objects};
+use super::{heads, objects, who};
 use crate::llm::ask_usage;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Endpoint, Route};
 use crate::llm::provider::segment;
-use crate::policy::decide::{Hop, Verdict, Wants};
+use crate::policy::decide::{Denial, Hop, Verdict, Wants};
 use crate::policy::snapshot::{AskUsage, Limits, Origin, Provider};
 use crate::wire::h1::{Framing, Request};
 
@@ -170,6 +170,8 @@ pub(super) struct Sending<'a> {
     pub(super) shown: Shown,
     /// Who has been shown the client's own key: nobody else is.
     pub(super) lent_to: Option<Origin>,
+    /// Providers that may have it, once all of it has been judged and that made a difference.
+    only: Option<Vec<String>>,
     pub(super) body: &'a mut Body,
     /// How far it has been read.
     pub(super) asked: Asked,
@@ -199,6 +201,7 @@ impl<'a> Sending<'a> {
             target: String::new(),
             shown: Shown::Written,
             lent_to: None,
+            only: None,
             body,
             asked,
             account,
@@ -220,20 +223,38 @@ impl Sending<'_> {
         if !ask.other_models.is_empty() {
             let wants =
                 Wants { flag: self.route.flag, model: ask.model.as_deref(), others: &ask.other_models };
-            if let Verdict::Deny(why) = core.decide(conn.principal.as_ref(), wants) {
-                return Err(why.into());
+            // Each must be granted where it is sent, which is where the request is on its way to already.
+            match core.decide(conn.principal.as_ref(), wants) {
+                Verdict::Deny(why) => return Err(who::denied(core, conn.principal.as_ref(), why)),
+                Verdict::Allow(plan) => self.goes_to(plan.providers.iter().map(|provider| &*provider.id))?,
             }
         }
         // Named late, an object must be at the provider that the request is already on its way to.
         if self.lent_to.is_none()
             && let Some(provider) = objects::found(core, conn.principal.as_ref(), &ask.objects).await?
-            && provider != self.account.provider_id()
         {
-            return Err(Fault::because(Kind::NoObject, format!("made at {provider}")));
+            let elsewhere = Fault::because(Kind::NoObject, format!("made at {provider}"));
+            self.goes_to([provider.as_str()]).map_err(|_| elsewhere)?;
         }
         self.account.asked(self.request, ask);
         self.account.request_complete = true;
         Ok(())
+    }
+
+    /// What was found in the whole of it: these providers alone may have it, in this attempt and in later ones.
+    fn goes_to<'p>(&mut self, providers: impl IntoIterator<Item = &'p str>) -> Result<(), Fault> {
+        let kept = |id: &&str| self.only.as_ref().is_none_or(|only| only.iter().any(|known| known == id));
+        let only: Vec<String> = providers.into_iter().filter(kept).map(str::to_owned).collect();
+        let here = only.iter().any(|id| id == self.account.provider_id());
+        self.only = Some(only);
+        let elsewhere =
+            || Fault::because(Kind::Denied(Denial::NoModel), "what it names late is granted elsewhere");
+        here.then_some(()).ok_or_else(elsewhere)
+    }
+
+    /// Whether an attempt may be made at this provider, by what is known of the whole request.
+    pub(super) fn may_go_to(&self, provider: &Provider) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&provider.id))
     }
 
     /// Whether an attempt may be made at this provider: a client's own key goes to one host alone.

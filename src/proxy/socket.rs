@@ -42,7 +42,7 @@ use super::request::{Body, Sending};
 use super::spread::Turn;
 use super::transport::Transport;
 use super::upstream::Lease;
-use super::{exchange, heads, objects, reply, upstream};
+use super::{exchange, heads, objects, reply, upstream, who};
 use crate::base::clock::{self, Moment};
 use crate::base::stats::Count;
 use crate::llm::ask::Ask;
@@ -118,7 +118,7 @@ fn admitted(
             account.admitted(core, &plan.providers[0].id);
             Ok(plan)
         }
-        Verdict::Deny(why) => Err(why.into()),
+        Verdict::Deny(why) => Err(who::denied(core, conn.principal.as_ref(), why)),
     }
 }
 

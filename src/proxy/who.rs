@@ -16,8 +16,9 @@ use super::lookup;
 use crate::base::clock;
 use crate::base::fields::Fields;
 use crate::policy::decide::Denial;
+use crate::policy::explain::no_role;
 use crate::policy::identity::key::MARK;
-use crate::policy::identity::{self, Judged, Known, Lookup, Shown, Vouched};
+use crate::policy::identity::{self, Judged, Known, Lookup, Principal, Shown, Vouched};
 use crate::wire::h1::Request;
 
 /// Things that may have to be looked up for one request.
@@ -65,6 +66,16 @@ async fn asker(core: &Core, conn: &mut Conn, request: &Request) -> Result<Vec<St
         Judged::NeedsLookup(Lookup::KeySet(_)) => {
             refused("jwt", "signed with a key that its issuer does not publish, or cannot be asked for")
         }
+    }
+}
+
+/// The fault for what policy refuses; without a role it names the rule that comes nearest.
+pub(super) fn denied(core: &Core, principal: Option<&Principal>, why: Denial) -> Fault {
+    match (why, principal) {
+        (Denial::NoRole, Some(principal)) => {
+            Fault::because(Kind::Denied(why), no_role(&core.snapshot(), principal))
+        }
+        _ => why.into(),
     }
 }
 

@@ -60,14 +60,17 @@ pub struct Bound {
 /// The core's end; bounded, so that a slow control thread is felt as a refusal and not as memory.
 pub type Asks = mpsc::Sender<Ask>;
 
+/// Somebody, for whoever knows how to look at it.
+pub type Asker = std::sync::Arc<dyn std::any::Any + Send + Sync>;
+
 /// A request for a page, and who makes it.
 pub struct PageRequest {
     /// Head as received.
     pub head: RequestHead,
     /// Whole body.
     pub body: Bytes,
-    /// Name of the principal, empty when nobody vouched.
-    pub principal: String,
+    /// Who asks: a `policy::identity::Principal`, which this floor knows nothing of; none when nobody vouched.
+    pub principal: Option<Asker>,
 }
 
 /// The page.

@@ -1,6 +1,7 @@
 //! Who is asking, through a running gateway: each source with real evidence, and every attempt to pass for another.
 
 mod connections;
+mod explained;
 mod fronts;
 mod keys;
 mod tailnet;

@@ -1,6 +1,7 @@
 //! The one integration binary: behaviours over real sockets, in front of the synthetic provider.
 
 mod admin;
+mod attacks;
 mod bad_input;
 mod cases;
 mod crash;

@@ -9,8 +9,10 @@ use crate::record::store::{Filter, GroupBy};
 const GROUPS_MAX: usize = 10_000;
 
 pub(super) async fn usage(room: &Room, visit: &Visit<'_>) -> Answer {
-    let question = visit.question(&["by"])?;
+    let mut question = visit.sums(&["by"])?;
     if question.by == GroupBy::Session {
+        // One agent's run is no sum over everybody.
+        question = visit.question(&["by"])?;
         audit(room, visit, "sessions", &question.filter).await?;
     }
     let rows = room.store.look(move |reader| {
@@ -38,7 +40,7 @@ pub(super) async fn sessions(room: &Room, visit: &Visit<'_>) -> Answer {
 }
 
 pub(super) async fn tools(room: &Room, visit: &Visit<'_>) -> Answer {
-    let question = visit.question(&["limit"])?;
+    let question = visit.sums(&["limit"])?;
     json(&room.store.look(move |reader| reader.tools(&question.filter, question.limit)).await?)
 }
 

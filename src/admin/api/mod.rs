@@ -1,6 +1,7 @@
 //! From a request to a page: who looks, which endpoint, what it may show. One file per noun.
 
 mod exchange;
+mod explain;
 mod health;
 mod lists;
 mod overview;
@@ -24,6 +25,8 @@ use super::reply::{Answer, Problem, json, redirect, whole};
 use super::store::Store;
 use super::{Facts, metrics};
 use crate::base::clock;
+use crate::policy::identity::Principal;
+use crate::policy::rights::Rights;
 use crate::record::record::BodyKind;
 use crate::wire::crossing::{PageRequest, PageResponse};
 use crate::wire::head::Fields;
@@ -53,6 +56,8 @@ impl Room {
 /// One request for a page.
 struct Visit<'a> {
     viewer: Viewer,
+    asker: &'a Principal,
+    rights: &'a Rights,
     method: &'a str,
     path: &'a str,
     query: Option<&'a str>,
@@ -61,14 +66,24 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// The query, with a user's filter forced to what is theirs.
+    /// The query, for records: the filter of whoever may not see others' is forced to what is theirs.
     fn question(&self, allowed: &[&str]) -> Result<Question, Problem> {
+        self.narrowed(allowed, self.viewer.sees_records())
+    }
+
+    /// The query, for sums over records.
+    fn sums(&self, allowed: &[&str]) -> Result<Question, Problem> {
+        self.narrowed(allowed, self.viewer.sees_sums())
+    }
+
+    fn narrowed(&self, allowed: &[&str], sees_all: bool) -> Result<Question, Problem> {
         let mut question = Question::read(self.query, clock::wall(), allowed)?;
-        if let Viewer::User { name } = &self.viewer {
+        if !sees_all {
+            let name = self.viewer.name();
             if question.filter.principal.as_ref().is_some_and(|wanted| wanted != name) {
-                return Err(Problem::new(403, "only an admin sees what others did"));
+                return Err(Problem::new(403, "what others did is seen by admins and auditors only"));
             }
-            question.filter.principal = Some(name.clone());
+            question.filter.principal = Some(name.to_owned());
         }
         Ok(question)
     }
@@ -77,12 +92,16 @@ impl Visit<'_> {
 /// Answer a request. `admin_by` is set where the way in makes its user an admin.
 pub(super) async fn page(room: &Room, request: PageRequest, admin_by: Option<&'static str>) -> PageResponse {
     let head = &request.head;
+    let asker = request.principal.and_then(|asker| asker.downcast::<Principal>().ok()).unwrap_or_default();
+    let rights = Rights::of(&room.facts.snapshot(), &asker);
     let viewer = match admin_by {
-        Some(through) => Viewer::Admin { name: request.principal, through },
-        None => room.door.lock().await.judge(&request.principal, &head.fields),
+        Some(through) => Viewer::Admin { name: asker.label(), through },
+        None => room.door.lock().await.judge(&asker, &rights, &head.fields),
     };
     let visit = Visit {
         viewer,
+        asker: &asker,
+        rights: &rights,
         method: &head.method,
         path: head.path(),
         query: head.query(),
@@ -125,6 +144,7 @@ async fn route(room: &Room, visit: &Visit<'_>) -> Answer {
         ["api", "tools"] => lists::tools(room, visit).await,
         ["api", "tail"] => tail::page(room, visit).await,
         ["api", "quotas"] => quotas::list(room, visit),
+        ["api", "explain"] => explain::page(room, visit).await,
         ["api", "health"] => json(&health::view(room)),
         ["aperture", "pricing"] => pricing::all(room, visit).await,
         ["aperture", "pricing", model @ ..] => pricing::one(room, visit, model).await,
@@ -170,9 +190,8 @@ async fn link(room: &Room, visit: &Visit<'_>) -> Answer {
 }
 
 fn metrics_page(room: &Room, visit: &Visit<'_>) -> Answer {
-    // In the embedded default the one user of this machine may read the counters of their own gateway.
-    if !visit.viewer.is_admin() && !room.facts.snapshot().loopback_is_user {
-        return Err(Problem::new(403, "metrics are for admins"));
+    if !visit.viewer.is_admin() && !visit.rights.read_metrics {
+        return Err(Problem::new(403, "metrics are for admins and for whom a grant gives read_metrics"));
     }
     Ok(whole(200, "text/plain; version=0.0.4; charset=utf-8", metrics::text(&room.facts, room.leases.seen())))
 }

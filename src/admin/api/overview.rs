@@ -29,6 +29,8 @@ struct Front {
 struct Seen {
     name: String,
     role: &'static str,
+    /// Whether the sums are over everybody.
+    sees_everybody: bool,
 }
 
 #[derive(Serialize)]
@@ -46,7 +48,7 @@ struct Stored {
 }
 
 pub(super) async fn page(room: &Room, visit: &Visit<'_>) -> Answer {
-    let filter = visit.question(&[])?.filter;
+    let filter = visit.sums(&[])?.filter;
     let now = clock::wall();
     let everything = filter == Filter::default();
     let mut stored = room.store.look(move |reader| look(reader, &filter, now)).await?;
@@ -55,9 +57,15 @@ pub(super) async fn page(room: &Room, visit: &Visit<'_>) -> Answer {
         true => room.facts.stats.total(Count::ExchangesOpen),
         false => stored.in_flight.len() as u64,
     };
+    // What runs just now is somebody's: sums alone say nothing of whose.
+    stored.in_flight.retain(|row| visit.viewer.may_see(&row.principal));
     stored.in_flight.truncate(IN_FLIGHT_SHOWN);
     json(&Front {
-        viewer: Seen { name: visit.viewer.name().to_owned(), role: visit.viewer.role() },
+        viewer: Seen {
+            name: visit.viewer.name().to_owned(),
+            role: visit.viewer.role(),
+            sees_everybody: visit.viewer.sees_sums(),
+        },
         totals: stored.totals,
         agents: stored.agents,
         in_flight: stored.in_flight,

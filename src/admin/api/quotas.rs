@@ -51,13 +51,13 @@ fn unreadable() -> Problem {
 fn rows(room: &Room, snapshot: &Snapshot, visit: &Visit<'_>) -> Vec<Standing> {
     let theirs = |balance: &Balance| match &visit.viewer {
         Viewer::Nobody => false,
-        Viewer::User { name } => is_of(&balance.template, &balance.bucket, name),
-        Viewer::Admin { .. } => true,
+        viewer if viewer.sees_sums() => true,
+        viewer => is_of(&balance.template, &balance.bucket, viewer.name()),
     };
     let drawn = room.facts.budgets.balances(snapshot, clock::wall());
     let fresh =
         snapshot.buckets.iter().filter(|bucket| !drawn.iter().any(|kept| kept.template == *bucket.name));
-    let fresh: Vec<_> = match visit.viewer.is_admin() {
+    let fresh: Vec<_> = match visit.viewer.sees_sums() {
         true => fresh.map(Standing::untouched).collect(),
         false => Vec::new(),
     };

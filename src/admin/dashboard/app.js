@@ -66,14 +66,14 @@ function paintTop() {
   const lost = byId('lost');
   lost.replaceChildren('records lost ', el('b', null, count(health.records_lost)));
   lost.className = health.records_lost > 0 ? 'lost some' : 'lost';
-  byId('viewer').replaceChildren(el('b', null, viewer.name), viewer.role === 'admin' ? ' · admin, sees everybody' : ' · own records');
+  byId('viewer').replaceChildren(el('b', null, viewer.name), viewer.sees_everybody ? ` · ${viewer.role}, sees everybody` : ' · own records');
 }
 
 function paintTiles() {
   const { totals, agents } = front;
   const all = totals.total;
   const not = all.failed + all.refused;
-  const people = front.viewer.role === 'admin' ? [`${count(totals.principals)} ${plural(totals.principals, 'person', 'people')}`] : [];
+  const people = front.viewer.sees_everybody ? [`${count(totals.principals)} ${plural(totals.principals, 'person', 'people')}`] : [];
   const tile = (name, value, title, ...more) => el('div', { class: 'tile' }, el('div', { class: 'name' }, name), el('div', { class: 'value', title }, value), el('div', { class: 'more' }, ...more));
   const wrong = not > 0 ? el('span', { class: 'bad' }, `${count(not)} not ok`) : 'all ok';
   byId('tiles').replaceChildren(
@@ -157,7 +157,7 @@ function paintHealth() {
 }
 
 async function paintGroups() {
-  const third = front.viewer.role === 'admin' && !wanted().get('principal') ? ['principal', 'People'] : ['tool', 'Tools'];
+  const third = front.viewer.sees_everybody && !wanted().get('principal') ? ['principal', 'People'] : ['tool', 'Tools'];
   byId('third-title').textContent = third[1];
   for (const [by, place] of [['model', 'by-model'], ['agent', 'by-agent'], [third[0], 'by-tool']]) {
     try {

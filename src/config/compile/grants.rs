@@ -2,8 +2,9 @@
 
 use super::{Compiling, shared};
 use crate::base::settings::{At, Place, Problem};
+use crate::config::file::Listener;
 use crate::policy::glob::Glob;
-use crate::policy::grant::settings::{Capability, TempCapability, TempGrant};
+use crate::policy::grant::settings::{Capability, Role, TempCapability, TempGrant};
 use crate::policy::grant::{Gives, Grant, Group, Src};
 use crate::policy::identity::settings::{SourceKind, SourceSettings};
 
@@ -31,6 +32,7 @@ impl Compiling<'_> {
         let mut grants = Vec::with_capacity(file.grants.len());
         for written in &file.grants {
             let src = self.sources(&written.src, &written.place, groups);
+            self.check_loopback_roles(&src, &written.app.own);
             let gives = written.app.own.iter().map(|capability| self.gives(capability)).collect();
             grants.push(Grant { place: written.place.clone(), src, gives });
         }
@@ -47,6 +49,15 @@ impl Compiling<'_> {
             );
         }
         grants
+    }
+
+    /// The agents that are governed run as the local user: loopback gives them the role of one, whatever is written.
+    fn check_loopback_roles(&mut self, src: &[Src], gives: &[Capability]) {
+        let more = gives.iter().find(|gives| gives.role.is_some_and(|role| role != Role::User));
+        if let Some(gives) = more.filter(|_| src.contains(&Src::Loopback)) {
+            let what = "gives a role beyond user to whoever is on this machine, where it counts as user";
+            self.warn(&gives.place, what, "people of this machine come by `weir link` or the control socket");
+        }
     }
 
     fn sources(&mut self, written: &[At<String>], place: &Place, groups: &[Group]) -> Vec<Src> {
@@ -82,11 +93,28 @@ impl Compiling<'_> {
         if brought || groups.iter().any(|group| group.name == name) {
             return;
         }
-        let problem = Problem::error(
-            &written.place,
-            format!("no group {name:?}: not in \"groups\", and no identity source brings groups"),
-        );
+        let problem = match self.takes_keys() {
+            true => Problem::warning(&written.place, format!("no group {name:?} in \"groups\""))
+                .expected(format!("mint keys that bring it: weir key create NAME --group {name}")),
+            false => Problem::error(
+                &written.place,
+                format!("no group {name:?}: not in \"groups\", and no identity source brings groups"),
+            ),
+        };
         self.problems.push(problem.near(name, groups.iter().map(|group| group.name.as_str())));
+    }
+
+    /// Whether keys are taken anywhere: each may bring groups.
+    fn takes_keys(&self) -> bool {
+        let configured = self.file.identity.as_ref();
+        let takes = |listener: &Listener| match (&listener.0.identity, configured) {
+            (Some(named), _) => named.iter().any(|name| name.value == SourceKind::Key.name()),
+            (None, Some(configured)) => configured.iter().any(|source| source.kind() == SourceKind::Key),
+            // Without a word, keys are what listeners beyond this machine take.
+            (None, None) => !listener.0.address.is_local(),
+        };
+        let stands_alone = configured.is_some_and(|all| all.iter().any(|one| one.kind() == SourceKind::Key));
+        stands_alone || self.file.server.iter().flat_map(|server| &server.listen).any(takes)
     }
 
     fn gives(&mut self, written: &Capability) -> Gives {

@@ -234,3 +234,37 @@ fn prices_come_from_a_file_too() {
     let book = &loaded.snapshot.prices;
     assert_eq!((book.own_count(), book.own_date.as_deref()), (2, Some("2026-11-01")));
 }
+
+#[test]
+fn keys_bring_groups_and_loopback_brings_no_more_than_a_user() {
+    let file = |identity: &str, src: &str, role: &str| {
+        problems(&LOAD_TEST.replace("\"*\"", src).replace("\"role\":\"user\"", role).replacen(
+            "\"providers\"",
+            &format!("{identity} \"providers\""),
+            1,
+        ))
+    };
+    let keys = r#""identity": [{"source": "key"}],"#;
+    let said = file(keys, "\"group:eng\"", "\"role\":\"user\"").join("\n");
+    assert!(said.contains("warning") && said.contains("weir key create NAME --group eng"), "{said}");
+    let said = file("", "\"group:eng\"", "\"role\":\"user\"").join("\n");
+    assert!(said.contains("error") && said.contains("no identity source brings groups"), "{said}");
+    let said = file("", "\"(loopback)\"", "\"role\":\"admin\"").join("\n");
+    assert!(said.contains("warning") && said.contains("where it counts as user"), "{said}");
+}
+
+#[test]
+fn what_a_grant_cannot_give_yet_is_said() {
+    for (capability, said) in [
+        (r#""view": ["all"]"#, "auditor and admin all"),
+        (r#""mcp_tools": "**""#, "MCP is not built yet"),
+        (r#""connectors": ["x"]"#, "connectors are not built yet"),
+        (r#""set_cors": true"#, "browsers from elsewhere"),
+        (r#""filterable_headers": ["x-team"]"#, "header filters"),
+    ] {
+        let found =
+            problems(&LOAD_TEST.replace("\"role\":\"user\"", &format!("\"role\":\"user\", {capability}")));
+        assert_eq!(found.len(), 1, "{capability}: {found:?}");
+        assert!(found[0].contains("not in force") && found[0].contains(said), "{found:?}");
+    }
+}

@@ -25,6 +25,7 @@ use crate::proxy::budget;
 use crate::proxy::core::Core;
 use crate::proxy::fault::{Fault, Kind};
 use crate::proxy::reply;
+use crate::proxy::who;
 use crate::wire::head::Fields;
 
 /// What becomes of a client's message.
@@ -198,7 +199,7 @@ impl Exchanges {
     ) -> Result<Hop, Fault> {
         let plan = match core.decide(principal, Wants { flag: self.flag, model, others }) {
             Verdict::Allow(plan) => plan,
-            Verdict::Deny(why) => return Err(why.into()),
+            Verdict::Deny(why) => return Err(who::denied(core, principal, why)),
         };
         let here = plan.providers.iter().position(|provider| provider.id == self.provider.id);
         let elsewhere =

@@ -1,0 +1,55 @@
+//! A model that is granted stands in front, one that is not behind it.
+
+use loadtest::{Knobs, Request};
+
+use crate::gate::Gate;
+
+/// The first provider may be asked for one model, the second for both.
+const FILE: &str = r#"{
+  "server": {"listen": ["127.0.0.1:0"]},
+  "providers": {
+    "first": {"baseurl": "FIRST", "apikey": "of-the-first", "models": ["**"], "preference": 9},
+    "second": {"baseurl": "$provider", "apikey": "of-the-second", "models": ["**"]},
+  },
+  "grants": [{"src": ["*"], "app": {"weir": [{"role": "user"}, {"models": ["first/a", "second/a", "second/b"]}]}}],
+}"#;
+
+/// Long enough that it goes up before its end has come.
+fn names_late(late: &str) -> Request {
+    let padding = "x".repeat(300_000);
+    let body = format!(r#"{{"model":"a","messages":[{{"role":"user","content":"{padding}"}}],{late}}}"#);
+    Request { chunk: Some(20_000), ..Request::chat(body) }
+}
+
+fn gate(first: &str) -> Gate {
+    Gate::of_file(Knobs { keep: true, ..Knobs::default() }, &FILE.replace("FIRST", first), |_| {})
+}
+
+#[test]
+fn what_is_named_late_must_be_granted_where_the_request_already_goes() {
+    let gate = gate("$provider");
+    let reply = gate.client().send(&names_late(r#""models":["a"]"#)).expect("an answer");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    for late in [r#""models":["b"]"#, r#""mod\u0065ls":["a","b"]"#] {
+        let reply = gate.client().send(&names_late(late)).expect("an answer");
+        assert_eq!(reply.status, 404, "{late}: {}", reply.text());
+        let record = gate.record(&reply);
+        assert_eq!((&record["fault"]["kind"], &record["outcome"]), (&"no_model".into(), &"refused".into()));
+    }
+    assert_eq!(gate.provider.truth().len(), 1, "nothing but the first was ever whole");
+}
+
+#[test]
+fn what_was_found_late_holds_for_fallbacks_too() {
+    let closed =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let gate = gate(&format!("http://{closed}"));
+    let reply = gate.client().send(&names_late(r#""models":["a"]"#)).expect("an answer");
+    assert_eq!(reply.status, 200, "the second takes it: {}", reply.text());
+    let only_first =
+        FILE.replace("\"second/b\"", "\"first/b\"").replace("FIRST", &format!("http://{closed}"));
+    let gate = Gate::of_file(Knobs { keep: true, ..Knobs::default() }, &only_first, |_| {});
+    let reply = gate.client().send(&names_late(r#""models":["b"]"#)).expect("an answer");
+    assert_eq!(reply.status, 404, "granted at the first alone, which is not there: {}", reply.text());
+    assert!(gate.provider.truth().is_empty());
+}
