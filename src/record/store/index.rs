@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::billing::Run;
 use super::entry::{Call, Entry};
+use super::fault;
 use super::schema::{self, TOKENS, TOKENS_MAX};
 use super::sums::{Binder, Sums};
-use super::fault;
 use crate::llm::usage::Usage;
 use crate::record::delivered;
 use crate::record::files::{At, Layout};
