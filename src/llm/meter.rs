@@ -100,6 +100,13 @@ pub struct Reading {
     pub not_metered: Option<String>,
 }
 
+/// What came is in another language than the API's that was called.
+pub const FOREIGN: &str = "in another language than this API's";
+/// What came is neither JSON nor a stream: a web page, a line of text.
+pub const NO_ANSWER: &str = "neither JSON nor a stream";
+/// Nothing came where an answer is due.
+pub const EMPTY: &str = "an empty body";
+
 /// Longest event or JSON body that is held for reading.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
 
@@ -114,6 +121,10 @@ pub struct Meter {
     status: u16,
     dialect: Dialect,
     declared: Declared,
+    /// Whether an answer in the API's own language is due: not so of errors, files, sound, and text that was asked for.
+    due: bool,
+    /// Whether anything in that language has come.
+    own: bool,
     /// Reading was given up within a stream.
     gave_up_stream: bool,
     not_metered: Option<&'static str>,
@@ -159,6 +170,16 @@ enum Framing {
     Opaque,
 }
 
+/// What a body turned out to be.
+#[derive(Clone, Copy)]
+enum Came {
+    Nothing,
+    Unread,
+    Value,
+    PerhapsStream,
+    Stream,
+}
+
 impl Meter {
     /// A meter for the response whose head this is.
     #[must_use]
@@ -174,6 +195,7 @@ impl Meter {
             _ if binary => Framing::Binary(Frames::default()),
             _ => Framing::Undecided,
         };
+        let due = (200..300).contains(&status) && status != 204 && endpoint.answers_in_its_language();
         Meter {
             reader: Reader::new(dialect, fields),
             framing,
@@ -184,6 +206,8 @@ impl Meter {
             status,
             dialect,
             declared: Declared::by(fields),
+            due,
+            own: !due,
             gave_up_stream: false,
             not_metered,
         }
@@ -207,10 +231,13 @@ impl Meter {
     #[must_use]
     pub fn finish(mut self) -> Reading {
         let mut pending = false;
+        let came = self.came();
         let stream = match std::mem::replace(&mut self.framing, Framing::Opaque) {
             Framing::Sse(splitter) => {
                 pending = self.finish_stream(splitter);
-                true
+                let text = matches!(came, Came::PerhapsStream) && self.events == 0;
+                self.reader.draft_mut().complete |= text;
+                !text
             }
             Framing::Lines(lines, count) => {
                 let count = count + self.finish_lines(&lines);
@@ -239,7 +266,17 @@ impl Meter {
                 self.gave_up_stream
             }
         };
+        let amiss = self.amiss(came);
         let mut reading = self.reader.finish();
+        if let Some(why) = amiss {
+            // Nothing is taken over: where names are alike their meanings are not.
+            return Reading {
+                stream,
+                complete: !stream,
+                not_metered: Some(why.into()),
+                ..Reading::default()
+            };
+        }
         reading.stream = stream;
         reading.pending_at_eof = pending;
         reading.not_metered = self.not_metered.map(String::from);
@@ -250,6 +287,32 @@ impl Meter {
             reading.not_metered = Some("no event could be read".into());
         }
         reading
+    }
+
+    /// What the body is, as far as its first byte tells.
+    fn came(&self) -> Came {
+        match &self.framing {
+            Framing::Undecided if self.declared != Declared::EventStream => Came::Nothing,
+            Framing::Opaque => Came::Unread,
+            Framing::Json(_) => Came::Value,
+            // The first letter of a word may be that of a stream's field.
+            Framing::Sse(_) if self.declared != Declared::EventStream => Came::PerhapsStream,
+            _ => Came::Stream,
+        }
+    }
+
+    /// What is wrong with an answer that is due, where nothing else has stopped the reading.
+    fn amiss(&self, came: Came) -> Option<&'static str> {
+        if !self.due || self.not_metered.is_some() {
+            return None;
+        }
+        match came {
+            Came::Nothing => Some(EMPTY),
+            Came::Unread => Some(NO_ANSWER),
+            Came::PerhapsStream if self.events == 0 => Some(NO_ANSWER),
+            Came::PerhapsStream | Came::Stream if self.events == self.unreadable_events => None,
+            Came::PerhapsStream | Came::Stream | Came::Value => (!self.own).then_some(FOREIGN),
+        }
     }
 
     /// Events seen so far.
@@ -347,6 +410,7 @@ impl Meter {
                 Ok(Some(line)) => {
                     *count += 1;
                     self.events += 1;
+                    self.own = self.own || Reader::is_own(self.dialect, b"", line);
                     if self.reader.event(b"", line) == Effect::Unreadable {
                         self.unreadable_events += 1;
                     }
@@ -364,6 +428,7 @@ impl Meter {
             return 0;
         }
         self.events += 1;
+        self.own = self.own || Reader::is_own(self.dialect, b"", last);
         if self.reader.event(b"", last) == Effect::Unreadable {
             self.unreadable_events += 1;
         }
@@ -377,6 +442,7 @@ impl Meter {
             match elements.next(block, &mut at) {
                 Ok(Some(element)) => {
                     self.events += 1;
+                    self.own = self.own || Reader::is_own(self.dialect, b"", element);
                     if self.reader.event(b"", element) == Effect::Unreadable {
                         self.unreadable_events += 1;
                     }
@@ -395,12 +461,15 @@ impl Meter {
                 Ok(Some(frame)) => {
                     self.events += 1;
                     if frame.text(":message-type") == b"event" {
-                        if self.reader.event(frame.text(":event-type"), frame.payload) == Effect::Unreadable {
+                        let kind = frame.text(":event-type");
+                        self.own = self.own || Reader::is_own(self.dialect, kind, frame.payload);
+                        if self.reader.event(kind, frame.payload) == Effect::Unreadable {
                             self.unreadable_events += 1;
                         }
                     } else {
                         let kind = [frame.text(":exception-type"), frame.text(":error-code")];
                         let kind = kind.into_iter().find(|kind| !kind.is_empty()).unwrap_or_default();
+                        self.own = true;
                         self.reader.exception(kind, frame.payload);
                     }
                 }
@@ -425,7 +494,10 @@ impl Meter {
             }
             let start = at;
             let effect = match splitter.next(block, &mut at) {
-                Ok(Some(event)) => self.reader.event(event.name, event.data),
+                Ok(Some(event)) => {
+                    self.own = self.own || Reader::is_own(self.dialect, event.name, event.data);
+                    self.reader.event(event.name, event.data)
+                }
                 Ok(None) => return,
                 Err(_) => return self.give_up("event too long to be read"),
             };
@@ -445,6 +517,7 @@ impl Meter {
         let complete = self.reader.saw_terminal();
         let Some((event, lines_whole)) = splitter.finish() else { return false };
         self.events += 1;
+        self.own = self.own || Reader::is_own(self.dialect, event.name, event.data);
         if self.reader.event(event.name, event.data) == Effect::Unreadable {
             self.unreadable_events += 1;
         }
@@ -454,9 +527,13 @@ impl Meter {
 
     fn finish_json(&mut self, body: &[u8]) {
         let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        self.own = self.own || Reader::is_own_body(self.dialect, Raw::cut_off(text));
         match Raw::whole(text) {
             Some(value) => self.reader.body(value),
             None => {
+                // What would tell may lie behind the cut.
+                self.own =
+                    self.own || ["model", "usage"].iter().any(|key| Raw::cut_off(text).at(key).is_some());
                 // Cut off, or broken: what stands before that is still true.
                 self.reader.body(Raw::cut_off(text));
                 self.reader.draft_mut().complete = false;

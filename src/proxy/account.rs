@@ -24,7 +24,7 @@ use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Endpoint, Route};
 use crate::llm::ending::Ending;
 use crate::llm::estimate::{self, Estimate};
-use crate::llm::meter::Meter;
+use crate::llm::meter::{self, Meter};
 use crate::llm::usage::Usage;
 use crate::policy::identity::settings::SourceKind;
 use crate::policy::identity::{self, Principal};
@@ -501,6 +501,7 @@ impl Account {
         }
         if self.record.fault.is_none() {
             self.record.outcome = self.outcome();
+            self.record.fault = self.misspoken();
         }
         self.record.estimated_usage = self.estimate(events);
         self.record.times.last_byte_us = self.elapsed_us();
@@ -522,7 +523,8 @@ impl Account {
         let ended = !reading.stream || reading.complete || reading.stop_reason.is_some();
         let usage = &reading.usage;
         let whole = usage.input_tokens.is_some() && usage.output_tokens.is_some() && ended;
-        if !generates || !answered || runs_on || whole || reading.error.is_some() {
+        let no_answer = matches!(reading.not_metered.as_deref(), Some(meter::NO_ANSWER | meter::EMPTY));
+        if !generates || !answered || runs_on || whole || reading.error.is_some() || no_answer {
             return None;
         }
         let bytes = &record.bytes;
@@ -537,7 +539,8 @@ impl Account {
 
     fn outcome(&self) -> Outcome {
         let reading = &self.record.reading;
-        if self.record.status >= 400 || reading.error.is_some() {
+        let no_answer = matches!(reading.not_metered.as_deref(), Some(meter::NO_ANSWER | meter::EMPTY));
+        if self.record.status >= 400 || reading.error.is_some() || no_answer {
             return Outcome::ProviderError;
         }
         // Several vendors end a good stream without a marker; a stop reason is then the sign that it was whole.
@@ -546,6 +549,23 @@ impl Account {
             && reading.stop_reason.is_none()
             && reading.not_metered.is_none();
         if cut { Outcome::Truncated } else { Outcome::Ok }
+    }
+
+    /// The provider's fault where its answer is none of the API that was called. The client has got it all the same; it
+    /// is no error, since in another language it may be a good answer, and may be billed.
+    fn misspoken(&self) -> Option<FaultNote> {
+        let why = self.record.reading.not_metered.as_deref()?;
+        let kind = match why {
+            meter::FOREIGN => "foreign_answer",
+            meter::NO_ANSWER => "no_answer",
+            meter::EMPTY => "empty_answer",
+            _ => return None,
+        };
+        Some(FaultNote {
+            side: Side::Provider.name().to_owned(),
+            kind: kind.to_owned(),
+            cause: format!("what the provider answered is {why}"),
+        })
     }
 
     fn count(&self, core: &Core) {

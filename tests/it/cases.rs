@@ -46,6 +46,12 @@ fn cases() -> Vec<Case> {
     files.into_iter().map(|path| parse(path).expect("a case")).collect()
 }
 
+/// Every case's name and response.
+pub(crate) fn responses() -> Vec<(String, Response)> {
+    let name = |case: &Case| case.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    cases().into_iter().map(|case| (name(&case), case.response)).collect()
+}
+
 fn parse(path: PathBuf) -> Option<Case> {
     let text = std::fs::read_to_string(&path).ok()?;
     let (given, expected) = text.split_once("=== expected\n")?;

@@ -1,6 +1,7 @@
 //! The one integration binary: behaviours over real sockets, in front of the synthetic provider.
 
 mod admin;
+mod adversity;
 mod attacks;
 mod bad_input;
 mod cases;
@@ -9,6 +10,7 @@ mod credentials;
 mod egress;
 mod exchange;
 mod fixtures;
+mod foreign;
 mod gate;
 mod identity;
 mod objects;

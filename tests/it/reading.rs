@@ -79,7 +79,7 @@ impl Response {
         faults
     }
 
-    fn read<'a>(&self, coding: Option<&str>, parts: impl Iterator<Item = &'a [u8]>) -> Reading {
+    pub(crate) fn read<'a>(&self, coding: Option<&str>, parts: impl Iterator<Item = &'a [u8]>) -> Reading {
         let mut fields = Fields::new();
         for (name, value) in &self.fields {
             if !name.eq_ignore_ascii_case("content-encoding") {
@@ -96,7 +96,7 @@ impl Response {
 }
 
 /// Pieces of seeded, mostly small lengths.
-fn cuts(body: &[u8], seed: u64) -> Vec<&[u8]> {
+pub(crate) fn cuts(body: &[u8], seed: u64) -> Vec<&[u8]> {
     let mut state = seed;
     let mut rest = body;
     let mut parts = Vec::new();

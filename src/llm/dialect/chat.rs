@@ -223,6 +223,10 @@ pub(crate) fn normal(usage: &Value) -> Usage {
     let reasoning = count_in(usage, REASONING).unwrap_or(0);
     let audio_in = count_in(usage, AUDIO_IN);
     let total = count_in(usage, &["total_tokens"]);
+    let seconds = seconds(usage);
+    if prompt.is_none() && completion.is_none() && seconds.is_none() {
+        return Usage::default();
+    }
     with_uncached(Usage {
         input_tokens: with_excluded(prompt, completion, total, audio_in.unwrap_or(0)),
         output_tokens: with_excluded(completion, prompt, total, reasoning),
@@ -235,7 +239,7 @@ pub(crate) fn normal(usage: &Value) -> Usage {
         image_input_tokens: count_in(usage, IMAGE_IN),
         image_output_tokens: count_in(usage, IMAGE_OUT),
         web_searches: count_in(usage, WEB_SEARCHES),
-        audio_seconds: seconds(usage),
+        audio_seconds: seconds,
         ..Usage::default()
     })
 }

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{Draft, Effect, count_at, count_in, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, count_at, count_in, counted, error_in, raw_text, with_uncached};
 use crate::llm::meter::{Reading, ToolUse};
 use crate::llm::usage::Usage;
 use crate::wire::json::Raw;
@@ -16,6 +16,8 @@ pub(crate) struct Reader {
     usage: Option<Value>,
     /// Block index of each tool call in `draft.tools`.
     blocks: Vec<Option<u64>>,
+    /// The reply of `count-tokens`.
+    counted: Option<u64>,
 }
 
 impl Reader {
@@ -46,6 +48,7 @@ impl Reader {
         }
         self.draft.stop = body.at("stopReason").and_then(Raw::string);
         self.usage = body.at("usage").and_then(Raw::value);
+        self.counted = body.at("inputTokens").and_then(Raw::count);
         self.tier(body);
         self.draft.error = error_in(body);
         self.draft.complete = true;
@@ -56,6 +59,8 @@ impl Reader {
         if let Some(usage) = self.usage {
             reading.usage = normal(&usage);
             reading.wire_usage = Some(usage);
+        } else if let Some(count) = self.counted {
+            reading.usage = counted(count);
         }
         reading
     }
@@ -92,9 +97,14 @@ pub(crate) fn normal(usage: &Value) -> Usage {
     let read = count_in(usage, &["cacheReadInputTokens", "cacheReadInputTokenCount"]).unwrap_or(0);
     let write = count_in(usage, &["cacheWriteInputTokens", "cacheWriteInputTokenCount"]).unwrap_or(0);
     let all = |uncached: u64| uncached.saturating_add(read).saturating_add(write);
+    let input = count_in(usage, &["inputTokens", "inputTokenCount"]);
+    let output = count_in(usage, &["outputTokens", "outputTokenCount"]);
+    if input.is_none() && output.is_none() {
+        return Usage::default();
+    }
     with_uncached(Usage {
-        input_tokens: count_in(usage, &["inputTokens", "inputTokenCount"]).map(all),
-        output_tokens: count_in(usage, &["outputTokens", "outputTokenCount"]),
+        input_tokens: input.map(all),
+        output_tokens: output,
         cache_read_tokens: Some(read),
         cache_write_tokens: Some(write),
         cache_write_5m_tokens: written_for(usage, "5m"),

@@ -165,16 +165,19 @@ fn scalar_text(value: Raw<'_>) -> Option<String> {
 /// The normal form: what was thought is beside the candidates, what tools added is beside the prompt.
 pub(crate) fn normal(usage: &Value) -> Usage {
     let count = |name: &str| count_at(usage, name);
-    let or_zero = |name: &str| count(name).unwrap_or(0);
+    // Absent is zero; what is there and no count is unknown.
+    let or_zero = |name: &str| if usage.get(name).is_none_or(Value::is_null) { Some(0) } else { count(name) };
+    let both = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
     let thoughts = or_zero("thoughtsTokenCount");
     // Live calls them responses.
-    let candidates = count("candidatesTokenCount").or_else(|| count("responseTokenCount")).unwrap_or(0);
+    let candidates = count("candidatesTokenCount").or_else(|| count("responseTokenCount"));
+    let candidates = candidates.or_else(|| or_zero("candidatesTokenCount"));
     with_uncached(Usage {
-        input_tokens: Some(or_zero("promptTokenCount").saturating_add(or_zero("toolUsePromptTokenCount"))),
-        output_tokens: Some(candidates.saturating_add(thoughts)),
-        cache_read_tokens: Some(or_zero("cachedContentTokenCount")),
+        input_tokens: both(or_zero("promptTokenCount"), or_zero("toolUsePromptTokenCount")),
+        output_tokens: both(candidates, thoughts),
+        cache_read_tokens: or_zero("cachedContentTokenCount"),
         cache_write_tokens: Some(0),
-        reasoning_tokens: Some(thoughts),
+        reasoning_tokens: thoughts,
         audio_input_tokens: of_kind(usage, &["promptTokensDetails"], AUDIO),
         audio_output_tokens: of_kind(usage, ANSWERED, AUDIO),
         cache_read_audio_tokens: of_kind(usage, &["cacheTokensDetails"], AUDIO),

@@ -117,9 +117,13 @@ fn normal(usage: &Value) -> Usage {
     let or_zero = |name: &str| count_at(usage, name).unwrap_or(0);
     let thoughts = or_zero("total_thought_tokens");
     let tools = count_at(usage, "total_tool_use_tokens");
+    let (input, output) = (count_at(usage, "total_input_tokens"), count_at(usage, "total_output_tokens"));
+    if input.is_none() && output.is_none() {
+        return Usage::default();
+    }
     with_uncached(Usage {
-        input_tokens: count_at(usage, "total_input_tokens").map(|n| n.saturating_add(tools.unwrap_or(0))),
-        output_tokens: count_at(usage, "total_output_tokens").map(|n| n.saturating_add(thoughts)),
+        input_tokens: input.map(|n| n.saturating_add(tools.unwrap_or(0))),
+        output_tokens: output.map(|n| n.saturating_add(thoughts)),
         cache_read_tokens: Some(or_zero("total_cached_tokens")),
         cache_write_tokens: Some(0),
         reasoning_tokens: Some(thoughts),

@@ -225,9 +225,13 @@ pub(crate) fn normal(usage: &Value) -> Usage {
     let read = count_at(usage, "cache_read_input_tokens").unwrap_or(0);
     let write = count_at(usage, "cache_creation_input_tokens").or_else(split).unwrap_or(0);
     let all = |uncached: u64| uncached.saturating_add(read).saturating_add(write);
+    let (input, output) = (count_at(usage, "input_tokens"), count_at(usage, "output_tokens"));
+    if input.is_none() && output.is_none() {
+        return Usage::default();
+    }
     with_uncached(Usage {
-        input_tokens: count_at(usage, "input_tokens").map(all),
-        output_tokens: count_at(usage, "output_tokens"),
+        input_tokens: input.map(all),
+        output_tokens: output,
         cache_read_tokens: Some(read),
         cache_write_tokens: Some(write),
         cache_write_5m_tokens: write_5m,

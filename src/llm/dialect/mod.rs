@@ -12,6 +12,7 @@ pub mod listing;
 mod messages;
 mod ollama;
 mod openai;
+mod own;
 pub mod paths;
 mod responses;
 
@@ -229,6 +230,16 @@ impl Reader {
     /// One event of a stream: an SSE event, a binary frame, a line, an element.
     pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
         each!(self, reader => reader.event(name, data))
+    }
+
+    /// Whether an object of the response is in this language; text that is no JSON is in none.
+    pub(crate) fn is_own(dialect: Dialect, name: &[u8], data: &[u8]) -> bool {
+        Raw::whole(data).is_some_and(|object| own::is_own(dialect, name, object))
+    }
+
+    /// The same of a body, which may be cut off.
+    pub(crate) fn is_own_body(dialect: Dialect, body: Raw<'_>) -> bool {
+        own::is_own(dialect, b"", body)
     }
 
     /// A frame that says that the stream has failed (Bedrock).

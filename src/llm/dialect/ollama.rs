@@ -82,9 +82,13 @@ impl Reader {
 
 /// The normal form. A prompt that was in the cache is not counted at all: unknown, not zero.
 fn normal(usage: &Value) -> Usage {
+    let (input, output) = (count_at(usage, "prompt_eval_count"), count_at(usage, "eval_count"));
+    if input.is_none() && output.is_none() {
+        return Usage::default();
+    }
     with_uncached(Usage {
-        input_tokens: count_at(usage, "prompt_eval_count"),
-        output_tokens: count_at(usage, "eval_count"),
+        input_tokens: input,
+        output_tokens: output,
         cache_read_tokens: Some(0),
         cache_write_tokens: Some(0),
         reasoning_tokens: Some(0),

@@ -45,6 +45,20 @@ impl Endpoint {
     pub fn is_turn(self) -> bool {
         matches!(self, Endpoint::Generate)
     }
+
+    /// Whether every good answer is JSON, or a stream, in the language of the API.
+    #[must_use]
+    pub fn answers_in_its_language(self) -> bool {
+        matches!(
+            self,
+            Endpoint::Generate
+                | Endpoint::CountTokens
+                | Endpoint::Compact
+                | Endpoint::Embeddings
+                | Endpoint::Images
+                | Endpoint::Moderations
+        )
+    }
 }
 
 macro_rules! flags {
