@@ -384,6 +384,9 @@ fn an_answer_in_another_language_is_not_metered() {
     assert!(read > 200, "{read} pairs");
 }
 
+/// What an answer may begin with.
+const BEGINNINGS: &[&str] = &["", "{", "[", "data: ", "\0\0\0\x40", "<html>"];
+
 #[test]
 fn noise_is_not_metered() {
     let deep = |open: &str, close: &str| [open.repeat(5_000), close.repeat(5_000)].concat().into_bytes();
@@ -394,7 +397,7 @@ fn noise_is_not_metered() {
                 let mut dice = Dice(seed);
                 let mut noise: Vec<u8> = (0..dice.below(2000) + 1).map(|_| dice.below(256) as u8).collect();
                 // Some begin as what they claim to be.
-                let first: &str = dice.pick(&["", "{", "[", "data: ", "\0\0\0\x40", "<html>"]);
+                let first: &str = dice.pick(BEGINNINGS);
                 noise.splice(0..0, first.bytes());
                 let response = response(path, kind, noise);
                 let reading = response.read_whole();
