@@ -397,7 +397,7 @@ fn noise_is_not_metered() {
                 let mut dice = Dice(seed);
                 let mut noise: Vec<u8> = (0..dice.below(2000) + 1).map(|_| dice.below(256) as u8).collect();
                 // Some begin as what they claim to be.
-                let first: &str = dice.pick(BEGINNINGS);
+                let first = dice.pick(BEGINNINGS);
                 noise.splice(0..0, first.bytes());
                 let response = response(path, kind, noise);
                 let reading = response.read_whole();
