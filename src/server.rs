@@ -233,7 +233,6 @@ impl Server {
             serving.push(spawned.map_err(|why| StartFault(format!("core {index}: {why}")))?);
         }
         let drain_timeout = options.drain_timeout;
-        memory::let_go_of_start();
         memory::release();
         Ok(Server {
             addresses,

@@ -91,7 +91,6 @@ enum Command {
 /// Parse arguments and run the command.
 #[must_use]
 pub fn run() -> ExitCode {
-    crate::base::memory::prefer_small_pages();
     let mut out = std::io::stdout().lock();
     let told = match Cli::parse().command {
         Command::Usage(args) => args.run(&mut out).map_err(Failure::from),

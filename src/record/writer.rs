@@ -247,6 +247,7 @@ impl Writer {
         let mut pause = shortest;
         // Opening the store was work, too.
         let mut busy_at = Some(clock::now());
+        let mut has_rested = false;
         while !stop.load(Ordering::Acquire) {
             let now = clock::now();
             let worked = self.turn(now);
@@ -255,6 +256,9 @@ impl Writer {
             } else if busy_at.is_some_and(|at| now.since(at) > QUIET_AFTER) {
                 busy_at = None;
                 self.rest();
+                if !std::mem::replace(&mut has_rested, true) {
+                    memory::let_go_of_start();
+                }
             }
             pause = if worked { shortest } else { (pause * 2).min(longest) };
             std::thread::park_timeout(pause);

@@ -397,7 +397,8 @@ fn memory(
     name: &str,
 ) -> Outcome<Sample> {
     let Some(subject) = Subject::start(name, ground)? else { return Ok(Sample::default()) };
-    rig.run(Duration::from_millis(300), |_| false)?;
+    // Idle is what stays when the start is over.
+    rig.run(Duration::from_millis(1500), |_| false)?;
     let size = |subject: &Subject| subject.pid.map_or(0, resident);
     let idle = size(&subject);
     rig.load = Some(load(workload, bodies, &subject)?);
