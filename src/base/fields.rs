@@ -22,9 +22,44 @@ pub struct Fields {
 type Line = (Range<u32>, Range<u32>);
 
 /// The bit of a name: by its length and its first letter, in any case.
-fn bit(name: &[u8]) -> u64 {
-    let first = name.first().map_or(0, |letter| usize::from(letter | 0x20));
+const fn bit(name: &[u8]) -> u64 {
+    let first = match name.first() {
+        Some(letter) => (*letter | 0x20) as usize,
+        None => 0,
+    };
     1 << ((name.len() * 11 + first) % 64)
+}
+
+/// Names of fields, in any case. Most names are told by one look that they are none of these.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    names: &'static [&'static str],
+    sieve: u64,
+}
+
+impl Names {
+    /// A set of these.
+    #[must_use]
+    pub const fn of(names: &'static [&'static str]) -> Names {
+        let (mut sieve, mut at) = (0, 0);
+        while at < names.len() {
+            sieve |= bit(names[at].as_bytes());
+            at += 1;
+        }
+        Names { names, sieve }
+    }
+
+    /// All of them, as written here.
+    #[must_use]
+    pub fn all(&self) -> &'static [&'static str] {
+        self.names
+    }
+
+    /// Whether a name is one of them.
+    #[must_use]
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.sieve & bit(name) != 0 && self.names.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+    }
 }
 
 impl Fields {
@@ -84,6 +119,7 @@ impl Fields {
 
     /// The first field of that name, in any case.
     #[must_use]
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let same = |line: &&Line| self.is_named(line, name);
         self.lines_with(name).iter().find(same).map(|line| self.slice(&line.1))
@@ -195,6 +231,17 @@ mod tests {
         let mut fields = fields;
         fields.retain(|name| !name.eq_ignore_ascii_case(b"x-a"));
         assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"x-b"[..], &b"2"[..])]);
+    }
+
+    #[test]
+    fn a_set_of_names_has_them_in_any_case_and_no_other() {
+        const NAMES: Names = Names::of(&["x-api-key", "cookie", "via"]);
+        for name in ["x-api-key", "X-API-Key", "COOKIE", "via"] {
+            assert!(NAMES.has(name.as_bytes()), "{name}");
+        }
+        for name in ["", "x-api-kez", "cookie2", "vib", "content-type"] {
+            assert!(!NAMES.has(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

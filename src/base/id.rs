@@ -51,6 +51,16 @@ impl ExchangeId {
     }
 }
 
+/// The sixteen digits of a hash.
+#[must_use]
+pub fn hexadecimal(hash: u64) -> String {
+    let mut text = String::with_capacity(16);
+    for at in 0..16 {
+        text.push(char::from(b"0123456789abcdef"[(hash >> (60 - 4 * at)) as usize & 15]));
+    }
+    text
+}
+
 impl fmt::Display for ExchangeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = self.letters();

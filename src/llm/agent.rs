@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::ask::Ask;
 use super::dialect::Endpoint;
+use crate::base::id::hexadecimal;
 use crate::wire::head::Fields;
 use crate::wire::json::Raw;
 
@@ -105,7 +106,9 @@ impl Agent {
 }
 
 fn starts_with(text: &str, start: &str) -> bool {
-    text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+    // Of a long table, nearly all are told by their first letter.
+    let first = |text: &str| text.as_bytes().first().map(u8::to_ascii_lowercase);
+    first(text) == first(start) && text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
 const fn agent(name: &'static str, always_tools: bool, marks: &'static [Mark]) -> Agent {
@@ -326,7 +329,7 @@ fn session(fields: &Fields, ask: &Ask, principal: &str, endpoint: Endpoint) -> (
     }
     // Two people who begin alike are two sessions.
     let scoped = xxh3_64(principal.as_bytes()) ^ ask.fingerprint;
-    (format!("f{scoped:016x}"), "fingerprint")
+    (["f", &hexadecimal(scoped)].concat(), "fingerprint")
 }
 
 /// Claude Code's `metadata.user_id`: a JSON text in newer versions, `user_…_account_…_session_…` in older ones.

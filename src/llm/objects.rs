@@ -3,7 +3,9 @@
 //! A request that names none, as most do, costs two searches of its bytes; one that may is walked whole. What lies
 //! inside tool calls, their results and schemas is the agent's own and names nothing.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::dialect::Dialect;
 use crate::wire::json::{DEPTH_MAX, Raw, unescape};
@@ -37,24 +39,36 @@ const OPAQUE: [&str; 11] = [
     "response",
 ];
 
-/// What all naming keys have in common, and how a letter of one may be hidden.
+/// Whether a body may hold one of the keys, or a letter of one may be hidden behind an escape.
 fn may_name(dialect: Dialect, body: &[u8]) -> bool {
-    let has = |needle: &[u8]| memmem::find(body, needle).is_some();
-    let written = match dialect {
-        Dialect::Messages | Dialect::Chat => has(b"file_id"),
-        Dialect::Gemini | Dialect::CodeAssist | Dialect::Live => {
-            has(b"achedContent") || has(b"ached_content")
-        }
-        Dialect::Responses | Dialect::Realtime => {
-            has(b"previous_response_id")
-                || has(b"\"conversation\"")
-                || has(b"file_id")
-                || has(b"vector_store_id")
-        }
-        Dialect::Interactions => has(b"previous_interaction_id") || has(b"file_id"),
-        _ => return false,
-    };
-    written || [b"\\u005", b"\\u006", b"\\u007", b"\\u004"].iter().any(|escape| has(*escape))
+    let Some(needles) = needles(dialect) else { return false };
+    needles.iter().any(|needle| needle.find(body).is_some()) || hides_a_letter(body)
+}
+
+/// What all naming keys of a dialect have in common; none where objects have no names.
+fn needles(dialect: Dialect) -> Option<&'static [Finder<'static>]> {
+    fn made<const N: usize>(needles: [&'static str; N]) -> Vec<Finder<'static>> {
+        needles.into_iter().map(Finder::new).collect()
+    }
+    static FILES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| made(["file_id"]));
+    static CACHES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| made(["achedContent", "ached_content"]));
+    static RESPONSES: LazyLock<Vec<Finder<'static>>> =
+        LazyLock::new(|| made(["previous_response_id", "\"conversation\"", "file_id", "vector_store_id"]));
+    static INTERACTIONS: LazyLock<Vec<Finder<'static>>> =
+        LazyLock::new(|| made(["previous_interaction_id", "file_id"]));
+    match dialect {
+        Dialect::Messages | Dialect::Chat => Some(&FILES),
+        Dialect::Gemini | Dialect::CodeAssist | Dialect::Live => Some(&CACHES),
+        Dialect::Responses | Dialect::Realtime => Some(&RESPONSES),
+        Dialect::Interactions => Some(&INTERACTIONS),
+        _ => None,
+    }
+}
+
+/// Letters, digits and underscores lie from U+0040 to U+007F but for the digits, of which no key has one.
+fn hides_a_letter(body: &[u8]) -> bool {
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u00"));
+    ESCAPE.find_iter(body).any(|at| matches!(body.get(at + 4), Some(b'4'..=b'7')))
 }
 
 /// Ids of provider-side objects that a whole, well-formed body names.

@@ -3,8 +3,10 @@
 //! A decision must cost the same with ten grants and with a thousand, so grants are indexed by whom they are for,
 //! a principal's globs by the provider they begin with, and the verdict on a model is remembered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::decide::{Denial, Hop, Plan, Verdict, Wants};
 use super::glob::Glob;

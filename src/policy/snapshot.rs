@@ -318,9 +318,13 @@ impl Origin {
     /// The `Host` field for it: the port only where it is not the scheme's own.
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        let default = if self.tls { 443 } else { 80 };
-        if self.port == default { host } else { format!("{host}:{}", self.port) }
+        let mut text = String::with_capacity(self.host.len() + 8);
+        let is_v6 = self.host.contains(':');
+        text.extend([if is_v6 { "[" } else { "" }, &self.host, if is_v6 { "]" } else { "" }]);
+        if self.port != if self.tls { 443 } else { 80 } {
+            text.extend([":", &self.port.to_string()]);
+        }
+        text
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 pub(super) mod frame;
 
@@ -15,7 +15,7 @@ use super::fault::{Fault, Kind, Side};
 use super::spread::Asking;
 use super::{heads, objects, reply};
 use crate::base::clock::{self, Moment};
-use crate::base::id::ExchangeId;
+use crate::base::id::{ExchangeId, hexadecimal};
 use crate::base::ring::Reservation;
 use crate::base::stats::Count;
 use crate::llm::agent::{self, Caller};
@@ -163,10 +163,9 @@ impl Account {
 
     /// Who asks, in which session, as numbers.
     pub(super) fn asking(&self) -> Asking {
-        let principal = &self.record.who.principal;
         let session = match self.record.caller.session.as_str() {
             "" => 0,
-            session => xxh3_64(format!("{principal}\n{session}").as_bytes()),
+            session => xxh3_64_with_seed(session.as_bytes(), xxh3_64(self.record.who.principal.as_bytes())),
         };
         Asking { who: xxh3_64(self.owner.as_bytes()), session }
     }
@@ -620,12 +619,6 @@ impl Account {
     fn elapsed_us(&self) -> u64 {
         u64::try_from(clock::now().since(self.began).as_micros()).unwrap_or(u64::MAX)
     }
-}
-
-/// Sixteen digits.
-fn hexadecimal(hash: u64) -> String {
-    let digit = |at: u32| char::from_digit((hash >> (60 - 4 * at)) as u32 & 15, 16).unwrap_or('0');
-    (0..16).map(digit).collect()
 }
 
 fn outcome_of(fault: &Fault) -> Outcome {

@@ -2,7 +2,6 @@
 //! counters and an inbox.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -14,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::sync::{mpsc, watch};
 
 use super::budget::Prices;

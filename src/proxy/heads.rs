@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::credentials::{self, Shown, ToSign, signs};
+use crate::base::fields::Names;
 use crate::base::id::ExchangeId;
 use crate::policy::identity::is_about_the_client;
 use crate::policy::identity::peer::is_front_field;
@@ -35,12 +36,11 @@ pub(super) enum Shape {
 
 /// Client fields that never reach a provider besides hop-by-hop ones: what describes the path between client and gateway,
 /// what is written anew, and what weir writes itself.
-const NOT_FORWARDED: [&str; 6] =
-    ["host", "content-length", "expect", "x-weir-id", "x-real-ip", "x-amz-content-sha256"];
+const NOT_FORWARDED: Names = Names::of(&["host", "content-length", "expect", "x-weir-id", "x-real-ip", "x-amz-content-sha256"]);
 
 /// Client fields that carry a credential, or a signature over a request that is no longer the one sent: replaced, never
 /// merged, and redacted in records.
-const CREDENTIALS: [&str; 18] = [
+const CREDENTIALS: Names = Names::of(&[
     "authorization",
     "x-api-key",
     "api-key",
@@ -59,10 +59,13 @@ const CREDENTIALS: [&str; 18] = [
     "x-goog-iap-jwt-assertion",
     "x-serverless-authorization",
     "helicone-auth",
-];
+]);
+
+/// What else stays out of records. Browsers, which cannot set fields, put a key among a socket's protocols.
+const KEPT_TO_OURSELVES: Names = Names::of(&["set-cookie", "sec-websocket-protocol"]);
 
 /// Those a client's own key may come in where a provider passes it through.
-const OWN_KEY: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+const OWN_KEY: Names = Names::of(&["authorization", "x-api-key", "api-key", "x-goog-api-key"]);
 
 /// Parameters of a query that carry a credential, lower case. Presigned requests of AWS begin with `x-amz-`.
 const CREDENTIAL_PARAMETERS: [&str; 12] = [
@@ -79,10 +82,6 @@ const CREDENTIAL_PARAMETERS: [&str; 12] = [
     "subscription-key",
     "sig",
 ];
-
-fn is_one_of(name: &[u8], list: &[&str]) -> bool {
-    list.iter().any(|item| name.eq_ignore_ascii_case(item.as_bytes()))
-}
 
 /// A request on its way to one provider.
 pub(super) struct Outbound<'a> {
@@ -201,7 +200,7 @@ fn percent_decoded(written: &str) -> String {
 
 /// Whether the client sent a key of its own that may be passed through: one of weir's is evidence, and never leaves.
 pub(super) fn has_own_key(request: &Request) -> bool {
-    let of_client = |(name, value): (&[u8], &[u8])| is_one_of(name, &OWN_KEY) && !is_of_weir(value);
+    let of_client = |(name, value): (&[u8], &[u8])| OWN_KEY.has(name) && !is_of_weir(value);
     let query = request.head.target.split_once('?').map_or("", |(_, query)| query);
     request.head.fields.iter().any(of_client) || parameters(query).any(is_credential_parameter)
 }
@@ -220,12 +219,12 @@ fn passes_up(
     own_key: bool,
     ours: &[&[(String, String)]],
 ) -> bool {
-    if is_one_of(name, &CREDENTIALS) {
-        return own_key && is_one_of(name, &OWN_KEY) && !is_of_weir(value);
+    if CREDENTIALS.has(name) {
+        return own_key && OWN_KEY.has(name) && !is_of_weir(value);
     }
     let replaced = ours.iter().copied().flatten().any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()));
     !replaced
-        && !is_one_of(name, &NOT_FORWARDED)
+        && !NOT_FORWARDED.has(name)
         && !is_front_field(name)
         && !is_about_the_client(name)
         && !is_hop_by_hop(name, &request.connection_names)
@@ -299,8 +298,7 @@ pub(super) fn trace(fields: &Fields) -> String {
 
 /// Whether a field's value stays out of the record: credentials and cookies keep their name only.
 pub(super) fn is_secret(name: &[u8]) -> bool {
-    // Browsers, which cannot set fields, put a key among a socket's protocols.
-    is_one_of(name, &CREDENTIALS) || is_one_of(name, &["set-cookie", "sec-websocket-protocol"])
+    CREDENTIALS.has(name) || KEPT_TO_OURSELVES.has(name)
 }
 
 /// The target for record and log: query parameters that carry credentials lose their value.
@@ -420,7 +418,7 @@ mod tests {
     #[test]
     fn every_credential_of_the_client_is_dropped_twice_sent_or_not() {
         let mut head = String::from("POST / HTTP/1.1\r\nHost: l\r\n");
-        for name in CREDENTIALS {
+        for name in CREDENTIALS.all() {
             let title = name[..1].to_uppercase() + &name[1..];
             head.push_str(&format!("{}: theirs\r\n{title}: theirs\r\n", name.to_uppercase()));
         }

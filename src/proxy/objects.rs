@@ -30,7 +30,7 @@ pub(super) struct Objects(RefCell<HashMap<String, Bound>>);
 
 /// The principal as the owner of objects: the source that vouched does not matter.
 pub(super) fn owner(principal: &Principal) -> String {
-    format!("{:?}:{}", principal.kind, principal.name)
+    [principal.kind.name(), ":", &principal.name].concat()
 }
 
 impl Objects {

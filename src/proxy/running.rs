@@ -4,9 +4,10 @@
 //! wake-up of the task that serves it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+
+use foldhash::HashMap;
 
 use crate::base::clock::Wall;
 use crate::policy::identity::key::KeyRing;

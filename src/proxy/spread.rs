@@ -12,10 +12,11 @@
 //! Kept per core: each learns for itself, so nothing is shared.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::fault::{Fault, Kind, Side};
 use crate::base::clock::{self, Moment};

@@ -8,13 +8,14 @@
 //! ```
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::core::Core;
 use super::fault::{Fault, Kind};

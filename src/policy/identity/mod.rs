@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::grant::Gives;
+use crate::base::fields::Names;
 use crate::base::clock::Wall;
 use settings::{SourceKind, SourceSettings};
 
@@ -48,6 +49,19 @@ pub enum Kind {
     Key,
     /// A workload: SPIFFE id.
     Workload,
+}
+
+impl Kind {
+    /// Its name, as stores keep it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::User => "User",
+            Kind::Device => "Device",
+            Kind::Key => "Key",
+            Kind::Workload => "Workload",
+        }
+    }
 }
 
 /// Who: user, device, key or workload, and the source that vouched for it.
@@ -307,7 +321,7 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 /// Fields that say who asks and are never sent on, whoever sent them.
-const ABOUT_THE_CLIENT: [&str; 9] = [
+const ABOUT_THE_CLIENT: Names = Names::of(&[
     "cookie",
     "proxy-authorization",
     "forwarded",
@@ -317,7 +331,7 @@ const ABOUT_THE_CLIENT: [&str; 9] = [
     "x-goog-iap-jwt-assertion",
     "x-goog-authenticated-user-email",
     "x-amzn-oidc-data",
-];
+]);
 
 /// Beginnings of such fields.
 const ABOUT_THE_CLIENT_PREFIXES: [&str; 4] = ["x-forwarded-", "tailscale-", "cf-access-", "cf-connecting-"];
@@ -339,8 +353,7 @@ pub fn is_about_the_client(name: &[u8]) -> bool {
     let begins = |prefix: &&str| {
         name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     };
-    ABOUT_THE_CLIENT.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
-        || ABOUT_THE_CLIENT_PREFIXES.iter().any(begins)
+    ABOUT_THE_CLIENT.has(name) || ABOUT_THE_CLIENT_PREFIXES.iter().any(begins)
 }
 
 fn is_of(source: &SourceSettings, name: &[u8]) -> bool {

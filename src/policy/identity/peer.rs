@@ -16,7 +16,9 @@ pub const FRONT_FIELDS: [&str; 5] = ["forwarded", "via", "x-forwarded-", "cf-", 
 /// Whether a field name (any case) betrays a front.
 #[must_use]
 pub fn is_front_field(name: &[u8]) -> bool {
-    FRONT_FIELDS.iter().any(|front| match front.strip_suffix('-') {
+    // Most fields are told from these by their first letter.
+    name.first().is_some_and(|first| b"fvxct".contains(&(first | 0x20)))
+        && FRONT_FIELDS.iter().any(|front| match front.strip_suffix('-') {
         Some(_) => name.len() >= front.len() && name[..front.len()].eq_ignore_ascii_case(front.as_bytes()),
         None => name.eq_ignore_ascii_case(front.as_bytes()),
     })

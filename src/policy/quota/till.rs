@@ -1,9 +1,10 @@
 //! One core's way to the budgets: it remembers where cells are, and hands out reservations on them.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::cell::Cell;
 use super::lease::Want;

@@ -1,6 +1,7 @@
 //! Heads: found incrementally, parsed by httparse, then held to the rules that httparse leaves to its caller.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 use crate::wire::head::{Fields, RequestHead, ResponseHead, Version};
 
@@ -125,9 +126,9 @@ pub struct Response {
 
 /// Parse a complete request head (as found by [`HeadScan`]).
 pub fn parse_request(bytes: &[u8], limits: &HeadLimits) -> Result<Request, HeadFault> {
-    let mut table = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut parsed = httparse::Request::new(&mut table);
-    match parsed.parse(bytes) {
+    let mut table = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(bytes, &mut table) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadFault::Malformed("incomplete head")),
         Err(why) => return Err(parse_fault(why)),
@@ -155,9 +156,10 @@ pub fn parse_request(bytes: &[u8], limits: &HeadLimits) -> Result<Request, HeadF
 
 /// Parse a complete response head to a request of that `method`.
 pub fn parse_response(bytes: &[u8], method: &str, limits: &HeadLimits) -> Result<Response, HeadFault> {
-    let mut table = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut table);
-    match parsed.parse(bytes) {
+    let mut table = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    match parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut table) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadFault::Malformed("incomplete head")),
         Err(why) => return Err(parse_fault(why)),
