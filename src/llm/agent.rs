@@ -108,7 +108,8 @@ impl Agent {
 fn starts_with(text: &str, start: &str) -> bool {
     // Of a long table, nearly all are told by their first letter.
     let first = |text: &str| text.as_bytes().first().map(u8::to_ascii_lowercase);
-    first(text) == first(start) && text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+    first(text) == first(start)
+        && text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
 const fn agent(name: &'static str, always_tools: bool, marks: &'static [Mark]) -> Agent {

@@ -14,7 +14,7 @@ use super::dialect::{Dialect, Effect, Endpoint, Reader};
 use super::likeness::Likenesses;
 use super::objects;
 use super::price::Terms;
-use super::usage::Usage;
+use super::usage::{Usage, WireUsage};
 use crate::wire::decode::Decoder;
 use crate::wire::eventstream::Frames;
 use crate::wire::head::Fields;
@@ -85,7 +85,7 @@ pub struct Reading {
     /// The error object found in body or stream, as on the wire.
     pub error: Option<serde_json::Value>,
     /// The provider's own usage object after its own merge rule, as on the wire.
-    pub wire_usage: Option<serde_json::Value>,
+    pub wire_usage: Option<WireUsage>,
     /// Anthropic `usage.iterations`, as on the wire, where the top level is not the billed total.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iterations: Option<serde_json::Value>,

@@ -4,6 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use wire::UsageMembers;
+pub use wire::WireUsage;
+
+mod wire;
+
 /// Token counts of one response, in tokens. Names are those of the fixtures' manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

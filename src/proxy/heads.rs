@@ -36,7 +36,8 @@ pub(super) enum Shape {
 
 /// Client fields that never reach a provider besides hop-by-hop ones: what describes the path between client and gateway,
 /// what is written anew, and what weir writes itself.
-const NOT_FORWARDED: Names = Names::of(&["host", "content-length", "expect", "x-weir-id", "x-real-ip", "x-amz-content-sha256"]);
+const NOT_FORWARDED: Names =
+    Names::of(&["host", "content-length", "expect", "x-weir-id", "x-real-ip", "x-amz-content-sha256"]);
 
 /// Client fields that carry a credential, or a signature over a request that is no longer the one sent: replaced, never
 /// merged, and redacted in records.

@@ -184,7 +184,7 @@ mod tests {
     fn lines_survive_their_text() {
         let mut record = Record { id: ExchangeId(77), status: 200, ..Record::default() };
         record.reading.usage = Usage { input_tokens: Some(3), ..Usage::default() };
-        record.reading.wire_usage = Some(serde_json::json!({"input_tokens": 3}));
+        record.reading.wire_usage = serde_json::from_str(r#"{"input_tokens":3}"#).unwrap();
         let bodies =
             Bodies { request: vec![Span { segment: 1, block: 84, at: 0, len: 10 }], response: Vec::new() };
         let text = serde_json::to_string(&LineRef::Close { record: &record, bodies: &bodies }).unwrap();

@@ -337,7 +337,8 @@ fn messages_of_sockets() {
             }
         }
         let expected = entry.expected();
-        let usages: Vec<_> = readings.iter().filter_map(|reading| reading.wire_usage.clone()).collect();
+        let usages: Vec<_> =
+            readings.iter().filter_map(|reading| Some(reading.wire_usage.as_ref()?.value())).collect();
         assert_eq!(Value::Array(usages), expected["usages"], "{}", entry.label());
         let sum = |count: fn(&Reading) -> Option<u64>| readings.iter().filter_map(count).sum::<u64>();
         assert_eq!(sum(|reading| reading.usage.input_tokens), expected["input_tokens"], "{}", entry.label());

@@ -244,7 +244,8 @@ fn recorded_sockets_are_recorded_as_expected() {
         client.vanish();
         let shown = records(&gate, asked);
         let readings: Vec<_> = shown[1..].iter().map(|shown| &shown.record.reading).collect();
-        let usages: Vec<Value> = readings.iter().filter_map(|reading| reading.wire_usage.clone()).collect();
+        let usages: Vec<Value> =
+            readings.iter().filter_map(|reading| Some(reading.wire_usage.as_ref()?.value())).collect();
         assert_eq!(Value::Array(usages), expected["usages"], "{name}");
         let tools: Vec<_> =
             readings.iter().flat_map(|r| &r.tool_uses).map(|tool| tool.name.as_str()).collect();

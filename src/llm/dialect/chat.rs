@@ -5,12 +5,10 @@
 //!
 //! What vendors do differently stands in the tables at the foot, a row each; the code above them knows no vendor.
 
-use serde_json::Value;
-
-use super::{Draft, Effect, count_in, error_in, reported_cost, with_uncached};
+use super::{Draft, Effect, error_in, reported_cost, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
 /// Text and padding are the client's business; `p` is Mistral's padding.
@@ -63,10 +61,11 @@ impl Reader {
         if stops.len() > 1 {
             reading.stop_reasons = stops;
         }
-        if let Some(usage) = Raw::whole(&self.usage).and_then(Raw::value) {
+        if let Some(written) = Raw::whole(&self.usage) {
+            let usage = UsageMembers::of(written);
             reading.usage = normal(&usage);
             reading.reported_cost_nanodollars = reported_cost(&usage);
-            reading.wire_usage = Some(usage);
+            reading.wire_usage = WireUsage::of(written);
         }
         reading
     }
@@ -217,12 +216,12 @@ fn push_arguments(held: &mut String, part: Raw<'_>) {
 }
 
 /// The normal form of an OpenAI usage object: its prompt includes what was read from and written to a cache.
-pub(crate) fn normal(usage: &Value) -> Usage {
-    let prompt = count_in(usage, PROMPT);
-    let completion = count_in(usage, COMPLETION);
-    let reasoning = count_in(usage, REASONING).unwrap_or(0);
-    let audio_in = count_in(usage, AUDIO_IN);
-    let total = count_in(usage, &["total_tokens"]);
+pub(crate) fn normal(usage: &UsageMembers<'_>) -> Usage {
+    let prompt = usage.count_in(PROMPT);
+    let completion = usage.count_in(COMPLETION);
+    let reasoning = usage.count_in(REASONING).unwrap_or(0);
+    let audio_in = usage.count_in(AUDIO_IN);
+    let total = usage.count_in(&["total_tokens"]);
     let seconds = seconds(usage);
     if prompt.is_none() && completion.is_none() && seconds.is_none() {
         return Usage::default();
@@ -230,24 +229,24 @@ pub(crate) fn normal(usage: &Value) -> Usage {
     with_uncached(Usage {
         input_tokens: with_excluded(prompt, completion, total, audio_in.unwrap_or(0)),
         output_tokens: with_excluded(completion, prompt, total, reasoning),
-        cache_read_tokens: Some(count_in(usage, CACHE_READ).unwrap_or(0)),
-        cache_write_tokens: Some(count_in(usage, CACHE_WRITE).unwrap_or(0)),
+        cache_read_tokens: Some(usage.count_in(CACHE_READ).unwrap_or(0)),
+        cache_write_tokens: Some(usage.count_in(CACHE_WRITE).unwrap_or(0)),
         reasoning_tokens: Some(reasoning),
         audio_input_tokens: audio_in,
-        audio_output_tokens: count_in(usage, AUDIO_OUT),
-        cache_read_audio_tokens: count_in(usage, CACHE_READ_AUDIO),
-        image_input_tokens: count_in(usage, IMAGE_IN),
-        image_output_tokens: count_in(usage, IMAGE_OUT),
-        web_searches: count_in(usage, WEB_SEARCHES),
+        audio_output_tokens: usage.count_in(AUDIO_OUT),
+        cache_read_audio_tokens: usage.count_in(CACHE_READ_AUDIO),
+        image_input_tokens: usage.count_in(IMAGE_IN),
+        image_output_tokens: usage.count_in(IMAGE_OUT),
+        web_searches: usage.count_in(WEB_SEARCHES),
         audio_seconds: seconds,
         ..Usage::default()
     })
 }
 
 /// Sound that is billed by its length: begun seconds count whole.
-fn seconds(usage: &Value) -> Option<u64> {
-    let by_length = usage.get("type").is_some_and(|kind| kind == "duration");
-    let seconds = usage.get("seconds").and_then(Value::as_f64).filter(|_| by_length)?;
+fn seconds(usage: &UsageMembers<'_>) -> Option<u64> {
+    let by_length = usage.text("type").is_some_and(|kind| kind == "duration");
+    let seconds = usage.number("seconds").filter(|_| by_length)?;
     (0.0..1e9).contains(&seconds).then(|| seconds.ceil() as u64)
 }
 

@@ -2,18 +2,16 @@
 //!
 //! The usage comes *after* `messageStop`, in `metadata`, which is the end.
 
-use serde_json::Value;
-
-use super::{Draft, Effect, count_at, count_in, counted, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, counted, error_in, raw_text, with_uncached};
 use crate::llm::meter::{Reading, ToolUse};
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
 /// Reads one response.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) draft: Draft,
-    usage: Option<Value>,
+    usage: Option<WireUsage>,
     /// Block index of each tool call in `draft.tools`.
     blocks: Vec<Option<u64>>,
     /// The reply of `count-tokens`.
@@ -31,7 +29,7 @@ impl Reader {
             b"contentBlockDelta" => self.delta(event),
             b"messageStop" => self.draft.stop = event.at("stopReason").and_then(Raw::string),
             b"metadata" => {
-                self.usage = event.at("usage").and_then(Raw::value);
+                self.usage = event.at("usage").and_then(WireUsage::of);
                 self.tier(event);
                 self.draft.complete = true;
             }
@@ -47,7 +45,7 @@ impl Reader {
             block.at("toolUse").into_iter().for_each(|call| self.tool(call, None));
         }
         self.draft.stop = body.at("stopReason").and_then(Raw::string);
-        self.usage = body.at("usage").and_then(Raw::value);
+        self.usage = body.at("usage").and_then(WireUsage::of);
         self.counted = body.at("inputTokens").and_then(Raw::count);
         self.tier(body);
         self.draft.error = error_in(body);
@@ -56,9 +54,9 @@ impl Reader {
 
     pub(crate) fn finish(self) -> Reading {
         let mut reading = self.draft.reading();
-        if let Some(usage) = self.usage {
-            reading.usage = normal(&usage);
-            reading.wire_usage = Some(usage);
+        if let Some(written) = self.usage {
+            reading.usage = written.raw().map(|raw| normal(&UsageMembers::of(raw))).unwrap_or_default();
+            reading.wire_usage = Some(written);
         } else if let Some(count) = self.counted {
             reading.usage = counted(count);
         }
@@ -93,12 +91,12 @@ impl Reader {
 }
 
 /// The normal form: the input excludes both cache reads and cache writes.
-pub(crate) fn normal(usage: &Value) -> Usage {
-    let read = count_in(usage, &["cacheReadInputTokens", "cacheReadInputTokenCount"]).unwrap_or(0);
-    let write = count_in(usage, &["cacheWriteInputTokens", "cacheWriteInputTokenCount"]).unwrap_or(0);
+pub(crate) fn normal(usage: &UsageMembers<'_>) -> Usage {
+    let read = usage.count_in(&["cacheReadInputTokens", "cacheReadInputTokenCount"]).unwrap_or(0);
+    let write = usage.count_in(&["cacheWriteInputTokens", "cacheWriteInputTokenCount"]).unwrap_or(0);
     let all = |uncached: u64| uncached.saturating_add(read).saturating_add(write);
-    let input = count_in(usage, &["inputTokens", "inputTokenCount"]);
-    let output = count_in(usage, &["outputTokens", "outputTokenCount"]);
+    let input = usage.count_in(&["inputTokens", "inputTokenCount"]);
+    let output = usage.count_in(&["outputTokens", "outputTokenCount"]);
     if input.is_none() && output.is_none() {
         return Usage::default();
     }
@@ -114,7 +112,7 @@ pub(crate) fn normal(usage: &Value) -> Usage {
     })
 }
 
-fn written_for(usage: &Value, ttl: &str) -> Option<u64> {
-    let details = usage.get("cacheDetails")?.as_array()?;
-    count_at(details.iter().find(|entry| entry["ttl"] == ttl)?, "inputTokens")
+fn written_for(usage: &UsageMembers<'_>, ttl: &str) -> Option<u64> {
+    let is_it = |entry: &Raw<'_>| entry.at("ttl").and_then(Raw::text).as_deref() == Some(ttl);
+    usage.at("cacheDetails")?.elements().find(is_it)?.at("inputTokens")?.count()
 }

@@ -1,15 +1,13 @@
 //! Gemini: `generateContent` and its stream, as events or as an array in pieces; on Vertex, with enums as numbers if so
 //! asked; inside Code Assist's `response` wrapper.
 //!
-//! No event says that it is the last: a finish reason does. Counts that are zero are left out (proto3), and the last
+//! No event says that it is the last: a finish reason does. UsageMembers that are zero are left out (proto3), and the last
 //! `usageMetadata` with any count wins as a whole: intermediate ones may hold fields that the last one drops.
 
-use serde_json::Value;
-
-use super::{Draft, Effect, count_at, counted, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, counted, error_in, raw_text, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
 /// Every chunk carries usage, so none is silent.
@@ -50,10 +48,11 @@ impl Reader {
         self.draft.stop = self.draft.stop.take().or(self.blocked);
         let searches = self.draft.model.as_deref().and_then(|model| billed_searches(model, self.queries));
         let mut reading = self.draft.reading();
-        if let Some(usage) = Raw::whole(&self.usage).and_then(Raw::value) {
+        if let Some(written) = Raw::whole(&self.usage) {
+            let usage = UsageMembers::of(written);
             reading.usage = Usage { web_searches: searches, ..normal(&usage) };
             reading.terms.service_tier = tier(&usage);
-            reading.wire_usage = Some(usage);
+            reading.wire_usage = WireUsage::of(written);
         } else if let Some(count) = self.counted {
             reading.usage = counted(count);
         }
@@ -163,10 +162,10 @@ fn scalar_text(value: Raw<'_>) -> Option<String> {
 }
 
 /// The normal form: what was thought is beside the candidates, what tools added is beside the prompt.
-pub(crate) fn normal(usage: &Value) -> Usage {
-    let count = |name: &str| count_at(usage, name);
+pub(crate) fn normal(usage: &UsageMembers<'_>) -> Usage {
+    let count = |name: &str| usage.count(name);
     // Absent is zero; what is there and no count is unknown.
-    let or_zero = |name: &str| if usage.get(name).is_none_or(Value::is_null) { Some(0) } else { count(name) };
+    let or_zero = |name: &str| if usage.at(name).is_none() { Some(0) } else { count(name) };
     let both = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
     let thoughts = or_zero("thoughtsTokenCount");
     // Live calls them responses.
@@ -195,16 +194,16 @@ type Modality = (&'static str, u64);
 const IMAGE: Modality = ("IMAGE", 2);
 const AUDIO: Modality = ("AUDIO", 4);
 
-fn of_kind(usage: &Value, lists: &[&str], (name, number): Modality) -> Option<u64> {
-    let mut entries = lists.iter().filter_map(|list| usage.get(list)?.as_array()).flatten();
-    let entry = entries.find(|entry| entry["modality"] == name || entry["modality"] == number)?;
-    count_at(entry, "tokenCount")
+fn of_kind(usage: &UsageMembers<'_>, lists: &[&str], (name, number): Modality) -> Option<u64> {
+    let is_it = |kind: Raw<'_>| kind.text().as_deref() == Some(name) || kind.count() == Some(number);
+    let mut entries = lists.iter().filter_map(|list| usage.at(list)).flat_map(Raw::elements);
+    entries.find(|entry| entry.at("modality").is_some_and(is_it))?.at("tokenCount")?.count()
 }
 
 /// The tier, as the Gemini API or as Vertex calls it.
-fn tier(usage: &Value) -> Option<String> {
-    let said = usage.get("serviceTier").or_else(|| usage.get("trafficType"))?;
-    said.as_str().map(str::to_owned).or_else(|| said.as_u64().map(|number| number.to_string()))
+fn tier(usage: &UsageMembers<'_>) -> Option<String> {
+    let said = usage.at("serviceTier").or_else(|| usage.at("trafficType"))?;
+    said.string().or_else(|| said.count().map(|number| number.to_string()))
 }
 
 /// Up to Gemini 2.5 a grounded answer is billed once, from Gemini 3 on each query is

@@ -1,11 +1,9 @@
 //! Gemini's Interactions: steps that start, grow and stop; running totals on the way, the final ones at the end.
 
-use serde_json::Value;
-
-use super::{Draft, Effect, count_at, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, error_in, raw_text, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
 /// Text is the client's business.
@@ -55,9 +53,9 @@ impl Reader {
 
     pub(crate) fn finish(self) -> Reading {
         let mut reading = self.draft.reading();
-        if let Some(usage) = Raw::whole(&self.usage).and_then(Raw::value) {
-            reading.usage = normal(&usage);
-            reading.wire_usage = Some(usage);
+        if let Some(written) = Raw::whole(&self.usage) {
+            reading.usage = normal(&UsageMembers::of(written));
+            reading.wire_usage = WireUsage::of(written);
         }
         reading
     }
@@ -113,11 +111,11 @@ impl Reader {
 }
 
 /// The normal form: thoughts beside the output, tools' additions beside the input.
-fn normal(usage: &Value) -> Usage {
-    let or_zero = |name: &str| count_at(usage, name).unwrap_or(0);
+fn normal(usage: &UsageMembers<'_>) -> Usage {
+    let or_zero = |name: &str| usage.count(name).unwrap_or(0);
     let thoughts = or_zero("total_thought_tokens");
-    let tools = count_at(usage, "total_tool_use_tokens");
-    let (input, output) = (count_at(usage, "total_input_tokens"), count_at(usage, "total_output_tokens"));
+    let tools = usage.count("total_tool_use_tokens");
+    let (input, output) = (usage.count("total_input_tokens"), usage.count("total_output_tokens"));
     if input.is_none() && output.is_none() {
         return Usage::default();
     }
@@ -136,7 +134,7 @@ fn normal(usage: &Value) -> Usage {
     })
 }
 
-fn of_kind(usage: &Value, list: &str, modality: &str) -> Option<u64> {
-    let entries = usage.get(list)?.as_array()?;
-    count_at(entries.iter().find(|entry| entry["modality"] == modality)?, "tokens")
+fn of_kind(usage: &UsageMembers<'_>, list: &str, modality: &str) -> Option<u64> {
+    let is_it = |entry: &Raw<'_>| entry.at("modality").and_then(Raw::text).as_deref() == Some(modality);
+    usage.at(list)?.elements().find(is_it)?.at("tokens")?.count()
 }

@@ -3,11 +3,11 @@
 //! Claude's objects are those of [`messages`]; Nova's look like [`converse`]'s; of the others only the last object is
 //! uniform: `amazon-bedrock-invocationMetrics`. Some bodies have no counts at all, and the response's fields do.
 
-use serde_json::Value;
+use serde_json::json;
 
 use super::{Draft, Effect, converse, messages};
 use crate::llm::meter::Reading;
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::base64;
 use crate::wire::head::Fields;
 use crate::wire::json::Raw;
@@ -18,11 +18,11 @@ pub(crate) struct Reader {
     /// Claude's events; its draft is everybody's.
     pub(crate) claude: messages::Reader,
     nova: converse::Reader,
-    metrics: Option<Value>,
-    /// Counts that a family's body has in a form of its own.
+    metrics: Option<WireUsage>,
+    /// UsageMembers that a family's body has in a form of its own.
     family: Usage,
-    family_usage: Option<Value>,
-    /// Counts in the response's fields.
+    family_usage: Option<WireUsage>,
+    /// UsageMembers in the response's fields.
     fields: Usage,
     /// Service tier in the response's fields.
     tier: Option<String>,
@@ -55,7 +55,7 @@ impl Reader {
         };
         let Some(object) = Raw::whole(&bytes) else { return Effect::Unreadable };
         if let Some(metrics) = object.at("amazon-bedrock-invocationMetrics") {
-            self.metrics = metrics.value();
+            self.metrics = WireUsage::of(metrics);
             self.claude.draft.complete = true;
         }
         if object.at("type").is_some() {
@@ -92,7 +92,8 @@ impl Reader {
         if reading.wire_usage.is_some() {
             return reading;
         }
-        let metrics = self.metrics.as_ref().map(converse::normal).unwrap_or_default();
+        let metrics = self.metrics.as_ref().and_then(WireUsage::raw);
+        let metrics = metrics.map(|raw| converse::normal(&UsageMembers::of(raw))).unwrap_or_default();
         // Best word first: a stream's metrics are final, a family's counts may be running ones.
         let of_family = [
             (nova.wire_usage, nova.usage),
@@ -136,7 +137,7 @@ impl Reader {
         };
         self.family = only(input, output);
         self.family_usage =
-            Some(serde_json::json!({"prompt_token_count": input, "generation_token_count": output}));
+            Some(WireUsage::made(&json!({"prompt_token_count": input, "generation_token_count": output})));
     }
 
     fn titan(&mut self, object: Raw<'_>, result: Option<Raw<'_>>) {
@@ -151,7 +152,7 @@ impl Reader {
 /// Where the families keep their stop reason.
 const STOP_REASONS: &[&str] = &["stop_reason", "finish_reason", "completionReason", "stopReason"];
 
-/// Counts of a family that has no cache and no reasoning.
+/// UsageMembers of a family that has no cache and no reasoning.
 fn only(input: u64, output: u64) -> Usage {
     Usage {
         input_tokens: Some(input),

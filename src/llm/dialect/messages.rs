@@ -10,11 +10,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Draft, Effect, count_at, count_in, counted, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, counted, error_in, raw_text, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{BilledRun, Reading, ToolUse};
 use crate::llm::price::Terms;
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
 /// Text, thinking and its signature are the client's business.
@@ -76,26 +76,26 @@ impl Reader {
         if let Some(count) = self.counted {
             reading.usage = counted(count);
         }
-        let mut usage = match Raw::whole(&self.first_usage).and_then(Raw::value) {
-            Some(Value::Object(fields)) => fields,
-            _ => Map::new(),
+        let merged;
+        let written = if self.later_usage.is_empty() {
+            Raw::whole(&self.first_usage)
+        } else {
+            merged = merge(&self.first_usage, self.later_usage);
+            Raw::whole(merged.as_bytes())
         };
-        usage.extend(self.later_usage);
-        if usage.is_empty() {
-            return reading;
-        }
-        let usage = Value::Object(usage);
+        let Some(written) = written.filter(|usage| usage.members().next().is_some()) else { return reading };
+        let usage = UsageMembers::of(written);
         reading.usage = normal(&usage);
         reading.terms = terms(&usage);
-        if let Some(iterations) = usage.get("iterations").and_then(Value::as_array).filter(|i| !i.is_empty())
-        {
-            let runs = iterations.iter().map(billed_run).collect();
-            let (iterations, totals) = by_iteration(iterations);
-            reading.iterations = Some(iterations);
+        let iterations = usage.at("iterations").into_iter().flat_map(Raw::elements);
+        let iterations: Vec<UsageMembers<'_>> = iterations.map(UsageMembers::of).collect();
+        if !iterations.is_empty() {
+            let (shown, totals) = by_iteration(&iterations);
+            reading.iterations = Some(shown);
             reading.billed_totals_over_iterations = Some(totals);
-            reading.billed_runs = runs;
+            reading.billed_runs = iterations.iter().map(billed_run).collect();
         }
-        reading.wire_usage = Some(usage);
+        reading.wire_usage = WireUsage::of(written);
         reading
     }
 
@@ -217,15 +217,25 @@ impl Reader {
     }
 }
 
+/// One usage object with the fields of a later one over it.
+fn merge(first: &[u8], later: Map<String, Value>) -> String {
+    let mut usage = match Raw::whole(first).and_then(Raw::value) {
+        Some(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    usage.extend(later);
+    Value::Object(usage).to_string()
+}
+
 /// The normal form of an Anthropic usage object: its input excludes both cache reads and cache writes.
-pub(crate) fn normal(usage: &Value) -> Usage {
-    let write_5m = count_at(usage, "cache_creation.ephemeral_5m_input_tokens");
-    let write_1h = count_at(usage, "cache_creation.ephemeral_1h_input_tokens");
+pub(crate) fn normal(usage: &UsageMembers<'_>) -> Usage {
+    let write_5m = usage.count("cache_creation.ephemeral_5m_input_tokens");
+    let write_1h = usage.count("cache_creation.ephemeral_1h_input_tokens");
     let split = || Some(write_5m?.saturating_add(write_1h?));
-    let read = count_at(usage, "cache_read_input_tokens").unwrap_or(0);
-    let write = count_at(usage, "cache_creation_input_tokens").or_else(split).unwrap_or(0);
+    let read = usage.count("cache_read_input_tokens").unwrap_or(0);
+    let write = usage.count("cache_creation_input_tokens").or_else(split).unwrap_or(0);
     let all = |uncached: u64| uncached.saturating_add(read).saturating_add(write);
-    let (input, output) = (count_at(usage, "input_tokens"), count_at(usage, "output_tokens"));
+    let (input, output) = (usage.count("input_tokens"), usage.count("output_tokens"));
     if input.is_none() && output.is_none() {
         return Usage::default();
     }
@@ -236,40 +246,38 @@ pub(crate) fn normal(usage: &Value) -> Usage {
         cache_write_tokens: Some(write),
         cache_write_5m_tokens: write_5m,
         cache_write_1h_tokens: write_1h,
-        reasoning_tokens: Some(count_at(usage, "output_tokens_details.thinking_tokens").unwrap_or(0)),
-        web_searches: count_at(usage, "server_tool_use.web_search_requests"),
+        reasoning_tokens: Some(usage.count("output_tokens_details.thinking_tokens").unwrap_or(0)),
+        web_searches: usage.count("server_tool_use.web_search_requests"),
         ..Usage::default()
     })
 }
 
-fn terms(usage: &Value) -> Terms {
-    let text = |name: &str| usage.get(name).and_then(Value::as_str).map(str::to_owned);
+fn terms(usage: &UsageMembers<'_>) -> Terms {
     Terms {
-        service_tier: text("service_tier"),
-        speed: text("speed"),
-        inference_geo: text("inference_geo"),
+        service_tier: usage.text("service_tier"),
+        speed: usage.text("speed"),
+        inference_geo: usage.text("inference_geo"),
         region: None,
     }
 }
 
 /// One sampling run as it is billed. Searches stand at the top level only.
-fn billed_run(run: &Value) -> BilledRun {
-    let model = run.get("model").and_then(Value::as_str).map(str::to_owned);
-    BilledRun { model, usage: normal(run) }
+fn billed_run(run: &UsageMembers<'_>) -> BilledRun {
+    BilledRun { model: run.text("model"), usage: normal(run) }
 }
 
 /// The sampling runs of one response (compaction, advisor, server-tool loops) and their sums: what is billed. The
 /// advisor's run is another model's, so the runs are kept apart.
-fn by_iteration(iterations: &[Value]) -> (Value, Value) {
+fn by_iteration(iterations: &[UsageMembers<'_>]) -> (Value, Value) {
     const COUNTS: [(&str, &[&str]); 4] = [
         ("uncached_input_tokens", &["input_tokens"]),
         ("output_tokens", &["output_tokens"]),
         ("cache_read_tokens", &["cache_read_input_tokens"]),
         ("cache_write_tokens", &["cache_creation_input_tokens"]),
     ];
-    let count = |run: &Value, paths: &[&str]| count_in(run, paths).unwrap_or(0);
-    let one = |run: &Value| {
-        let mut entry = json!({ "type": run.get("type"), "model": run.get("model") });
+    let count = |run: &UsageMembers<'_>, paths: &[&str]| run.count_in(paths).unwrap_or(0);
+    let one = |run: &UsageMembers<'_>| {
+        let mut entry = json!({ "type": run.text("type"), "model": run.text("model") });
         for (name, paths) in COUNTS {
             entry[name] = count(run, paths).into();
         }

@@ -24,7 +24,7 @@ pub use paths::Endpoint;
 use super::likeness::Unread;
 use super::meter::{Reading, ToolUse};
 use super::price::Terms;
-use super::usage::Usage;
+use super::usage::{Usage, UsageMembers};
 use crate::wire::head::Fields;
 use crate::wire::json::Raw;
 
@@ -309,20 +309,6 @@ pub(crate) fn counted(input: u64) -> Usage {
     }
 }
 
-/// A count at a dotted path of a usage object; `null`, absent or not a number is unknown.
-pub(crate) fn count_at(usage: &Value, path: &str) -> Option<u64> {
-    let value = path.split('.').try_fold(usage, |value, key| value.get(key))?;
-    match value.as_u64() {
-        Some(count) => Some(count),
-        None => value.as_f64().filter(|n| *n >= 0.0 && *n < 1e18).map(|n| n as u64),
-    }
-}
-
-/// The first of several places that has a count.
-pub(crate) fn count_in(usage: &Value, paths: &[&str]) -> Option<u64> {
-    paths.iter().find_map(|path| count_at(usage, path))
-}
-
 /// The part of the prompt that no cache had a hand in. Providers do report more cached tokens than prompt tokens.
 pub(crate) fn with_uncached(usage: Usage) -> Usage {
     let cached = usage.cache_read_tokens.unwrap_or(0).saturating_add(usage.cache_write_tokens.unwrap_or(0));
@@ -330,10 +316,10 @@ pub(crate) fn with_uncached(usage: Usage) -> Usage {
 }
 
 /// What the provider says that it cost: a number of dollars, an object with a total (Perplexity), xAI's ticks of 10⁻¹⁰.
-pub(crate) fn reported_cost(usage: &Value) -> Option<i64> {
-    let dollars = |value: &Value| value.as_f64().filter(|cost| (0.0..1e9).contains(cost));
-    let cost = usage.get("cost").and_then(|cost| dollars(cost).or_else(|| dollars(cost.get("total_cost")?)));
-    let ticks = || usage.get("cost_in_usd_ticks").and_then(dollars).map(|ticks| ticks / 1e10);
+pub(crate) fn reported_cost(usage: &UsageMembers<'_>) -> Option<i64> {
+    let dollars = |path: &str| usage.number(path).filter(|cost| (0.0..1e9).contains(cost));
+    let cost = dollars("cost").or_else(|| dollars("cost.total_cost"));
+    let ticks = || dollars("cost_in_usd_ticks").map(|ticks| ticks / 1e10);
     cost.or_else(ticks).map(|dollars| (dollars * 1e9).round() as i64)
 }
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Draft, Effect, count_at, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, error_in, raw_text, with_uncached};
 use crate::llm::meter::{Reading, ToolUse};
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
 /// Reads one response.
@@ -57,9 +57,9 @@ impl Reader {
     pub(crate) fn finish(self) -> Reading {
         let mut reading = self.draft.reading();
         if !self.usage.is_empty() {
-            let usage = Value::Object(self.usage);
-            reading.usage = normal(&usage);
-            reading.wire_usage = Some(usage);
+            let written = WireUsage::made(&Value::Object(self.usage));
+            reading.usage = written.raw().map(|raw| normal(&UsageMembers::of(raw))).unwrap_or_default();
+            reading.wire_usage = Some(written);
         }
         reading
     }
@@ -81,8 +81,8 @@ impl Reader {
 }
 
 /// The normal form. A prompt that was in the cache is not counted at all: unknown, not zero.
-fn normal(usage: &Value) -> Usage {
-    let (input, output) = (count_at(usage, "prompt_eval_count"), count_at(usage, "eval_count"));
+fn normal(usage: &UsageMembers<'_>) -> Usage {
+    let (input, output) = (usage.count("prompt_eval_count"), usage.count("eval_count"));
     if input.is_none() && output.is_none() {
         return Usage::default();
     }

@@ -8,12 +8,10 @@
 //! Usage, status and model stand in the terminal event, which repeats the whole output. Items are told apart by
 //! `output_index`: behind some proxies an item's id changes from event to event.
 
-use serde_json::Value;
-
 use super::{Draft, Effect, chat, counted, error_in, reported_cost};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
 /// Text and padding are the client's business.
@@ -24,7 +22,7 @@ pub(crate) const UNREAD: Unread =
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) draft: Draft,
-    usage: Option<Value>,
+    usage: Option<WireUsage>,
     /// Output index of each tool call in `draft.tools`.
     items: Vec<Option<u64>>,
     /// The reply of `input_tokens`.
@@ -78,10 +76,12 @@ impl Reader {
         let file_searches = self.draft.calls_of(|tool| tool.kind == "file_search_call");
         let mut reading = self.draft.reading();
         match (self.usage, self.counted) {
-            (Some(usage), _) => {
-                reading.usage = Usage { web_searches, file_searches, ..normal(&usage) };
-                reading.reported_cost_nanodollars = reported_cost(&usage);
-                reading.wire_usage = Some(usage);
+            (Some(written), _) => {
+                if let Some(usage) = written.raw().map(UsageMembers::of) {
+                    reading.usage = Usage { web_searches, file_searches, ..normal(&usage) };
+                    reading.reported_cost_nanodollars = reported_cost(&usage);
+                }
+                reading.wire_usage = Some(written);
             }
             (None, Some(count)) => reading.usage = counted(count),
             (None, None) => {}
@@ -103,7 +103,7 @@ impl Reader {
         for (key, value) in response.members().filter(|(_, value)| !value.is_null()) {
             match key.written() {
                 b"status" => self.draft.stop = value.string(),
-                b"usage" => self.usage = value.value(),
+                b"usage" => self.usage = WireUsage::of(value),
                 b"service_tier" => self.draft.terms.service_tier = value.string(),
                 b"error" => self.draft.error = value.value(),
                 b"output" if !output_read => {
@@ -195,6 +195,6 @@ fn is_page(action: &str) -> bool {
 }
 
 /// The same normal form as Chat's, under other names.
-fn normal(usage: &Value) -> Usage {
+fn normal(usage: &UsageMembers<'_>) -> Usage {
     chat::normal(usage)
 }

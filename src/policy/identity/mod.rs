@@ -20,8 +20,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::grant::Gives;
-use crate::base::fields::Names;
 use crate::base::clock::Wall;
+use crate::base::fields::Names;
 use settings::{SourceKind, SourceSettings};
 
 /// What a connection shows about its other end.

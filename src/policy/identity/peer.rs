@@ -19,9 +19,11 @@ pub fn is_front_field(name: &[u8]) -> bool {
     // Most fields are told from these by their first letter.
     name.first().is_some_and(|first| b"fvxct".contains(&(first | 0x20)))
         && FRONT_FIELDS.iter().any(|front| match front.strip_suffix('-') {
-        Some(_) => name.len() >= front.len() && name[..front.len()].eq_ignore_ascii_case(front.as_bytes()),
-        None => name.eq_ignore_ascii_case(front.as_bytes()),
-    })
+            Some(_) => {
+                name.len() >= front.len() && name[..front.len()].eq_ignore_ascii_case(front.as_bytes())
+            }
+            None => name.eq_ignore_ascii_case(front.as_bytes()),
+        })
 }
 
 #[cfg(test)]

@@ -116,6 +116,12 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// A number.
+    #[must_use]
+    pub fn number(self) -> Option<f64> {
+        std::str::from_utf8(self.0).ok()?.parse().ok()
+    }
+
     /// The value built, for what is kept in a record: simd-json on a copy, since it unescapes in place.
     #[must_use]
     pub fn value(self) -> Option<serde_json::Value> {
@@ -139,7 +145,7 @@ const SMALL_BYTES: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a>(&'a [u8]);
 
-impl Key<'_> {
+impl<'a> Key<'a> {
     /// Whether the name is this one, however it is escaped.
     #[must_use]
     pub fn is(self, name: &str) -> bool {
@@ -150,6 +156,12 @@ impl Key<'_> {
     /// The name as written, without its quotes; good for a `match` where escapes do not matter.
     #[must_use]
     pub fn written(&self) -> &[u8] {
+        self.0
+    }
+
+    /// As [`Key::written`], for as long as the text lives.
+    #[must_use]
+    pub fn name(self) -> &'a [u8] {
         self.0
     }
 }
