@@ -14,7 +14,6 @@ use super::Facts;
 use super::api::{Room, page};
 use super::credentials::Maker;
 use super::door::{Door, Link};
-use super::fetch::Fetcher;
 use super::issuers::Issuers;
 use super::leases::Leases;
 use super::objects::Objects;
@@ -58,8 +57,8 @@ impl Control {
         let first_link = door.make_link()?;
         let leases = {
             let _inside = runtime.enter();
-            let snapshot = facts.snapshot();
-            Leases::start(store, facts.budgets.clone(), move || snapshot.clone())
+            let in_force = facts.in_force.subscribe();
+            Leases::start(store, facts.budgets.clone(), move || in_force.borrow().snapshot.clone())
         };
         let room = Arc::new(Room::new(facts, door, leases)?);
         let (stop, stopped) = oneshot::channel();
@@ -96,10 +95,7 @@ async fn answer(
     tokio::spawn(signals.drain(room.facts.drain.clone()));
     let objects = Arc::new(Objects::default());
     let pricing = Pricing::of(room.facts.snapshot().prices.clone());
-    let maker = Arc::new(Maker::new(Fetcher {
-        tls: room.facts.tls.clone(),
-        networks: room.facts.snapshot().private_networks.clone(),
-    }));
+    let maker = Arc::new(Maker::new(room.facts.tls.clone()));
     let serving = tokio::spawn(socket.serve(room.clone()));
     let issuers = Issuers::new(room.clone(), room.facts.tls.clone());
     tokio::spawn(issuers.clone().keep_fresh());
@@ -128,8 +124,11 @@ async fn answer(
                 tokio::spawn(async move { drop(reply.send(objects.owner(&room.store, id).await)) });
             }
             Some(Ask::Credential(source, refused, reply)) => {
-                let maker = maker.clone();
-                tokio::spawn(async move { drop(reply.send(maker.obtain(&source, refused.as_ref()).await)) });
+                let (maker, snapshot) = (maker.clone(), room.facts.snapshot());
+                tokio::spawn(async move {
+                    let made = maker.obtain(&source, refused.as_ref(), &snapshot.private_networks);
+                    drop(reply.send(made.await));
+                });
             }
             Some(Ask::KeySet(url, reply)) => {
                 let issuers = issuers.clone();

@@ -29,7 +29,6 @@ mod store;
 mod tailnet;
 mod watch;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -48,8 +47,10 @@ use crate::record::writer::TailDoor;
 pub struct Facts {
     /// Folder of the store.
     pub data: PathBuf,
-    /// Addresses that agents reach, ports filled in.
-    pub addresses: Vec<SocketAddr>,
+    /// Where agents reach it, as they write it: listeners that have models first.
+    pub urls: Vec<String>,
+    /// The same of the first listener that has pages.
+    pub pages: Option<String>,
     /// Live counters.
     pub stats: Stats,
     /// How the writer is doing.

@@ -176,7 +176,7 @@ async fn bridge(room: &Room, Peer(login): Peer, request: Request<Body>) -> Respo
         ..RequestHead::default()
     };
     let principal = Principal { name: login, source: "peer", loopback: true, ..Principal::default() };
-    let request = PageRequest { head, body, principal: Some(Arc::new(principal)) };
+    let request = PageRequest { head, body, tls: None, principal: Some(Arc::new(principal)) };
     response(page(room, request, Some("socket")).await).unwrap_or_else(|_| status(500))
 }
 

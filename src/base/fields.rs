@@ -60,6 +60,19 @@ impl Names {
     pub fn has(&self, name: &[u8]) -> bool {
         self.sieve & bit(name) != 0 && self.names.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
     }
+
+    /// As [`Names::has`], of names with hyphens that somebody may have written with underscores.
+    #[must_use]
+    pub fn has_spelled(&self, name: &[u8]) -> bool {
+        self.sieve & bit(name) != 0 && self.names.iter().any(|own| is_spelled(name, own))
+    }
+}
+
+/// Whether a field's name is this one, in any case; many servers take an underscore for a hyphen.
+#[must_use]
+pub fn is_spelled(name: &[u8], own: &str) -> bool {
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.len() == own.len() && name.iter().zip(own.as_bytes()).all(same)
 }
 
 impl Fields {

@@ -14,6 +14,7 @@ use crate::base::clock::{self, Wall};
 use crate::base::settings::duration;
 use crate::config::keys;
 use crate::policy::identity::key::{KeyRow, mint};
+use crate::record::audit::AuditLog;
 
 /// Mint, list and revoke keys.
 #[derive(Args, Clone, Debug)]
@@ -96,7 +97,7 @@ fn create(
     let minted = mint(name, now, expires, groups.iter().map(plain).collect()).map_err(io::Error::other)?;
     keys::change(&args.data, |rows| {
         rows.push(minted.row.clone());
-        Ok(())
+        note(&args.data, &minted.row, "create")
     })?;
     match args.json {
         true => out::line(
@@ -137,8 +138,17 @@ fn revoke(data: &Path, id: &str, cut: bool, now: Wall) -> io::Result<()> {
         row.revoked.get_or_insert(now);
         // A key that was taken back gently may be cut later, and not the other way round.
         row.cut |= cut;
-        Ok(())
+        note(data, row, if cut { "cut" } else { "revoke" })
     })
+}
+
+/// No line in the audit log, no change.
+fn note(data: &Path, row: &KeyRow, action: &str) -> io::Result<()> {
+    let uid = rustix::process::geteuid().as_raw();
+    let login = uzers::get_user_by_uid(uid)
+        .map_or_else(|| format!("uid:{uid}"), |user| user.name().to_string_lossy().into_owned());
+    let look = json!({"key": {"action": action, "id": row.id, "name": row.name, "groups": row.groups}});
+    AuditLog::open(data)?.append(&login, "command", &look)
 }
 
 fn state(row: &KeyRow, now: Wall) -> &'static str {
@@ -175,5 +185,15 @@ mod tests {
         assert_eq!(state(&keys::read(dir.path()).expect("rows")[0], 0), "revoked");
         assert!(revoke(dir.path(), "nothere", false, 0).is_err());
         assert!(create(&args, "a b", None, &[], 0).is_err());
+        let audit = std::fs::read_to_string(dir.path().join("audit.log")).expect("an audit log");
+        let actions: Vec<serde_json::Value> =
+            audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let actions: Vec<_> =
+            actions.iter().filter_map(|line| line["look"]["key"]["action"].as_str()).collect();
+        assert_eq!(actions, ["create", "revoke", "cut"]);
+        std::fs::remove_file(dir.path().join("audit.log")).expect("removed");
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("audit.log")).expect("a link");
+        assert!(create(&args, "unnoted", None, &[], 0).is_err());
+        assert_eq!(keys::read(dir.path()).expect("rows").len(), 1, "no line, no change");
     }
 }

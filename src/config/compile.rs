@@ -323,6 +323,8 @@ fn limits(written: &LimitSettings) -> Limits {
         idle: written.idle.unwrap_or(default.idle),
         keep_alive: written.keep_alive.unwrap_or(default.keep_alive),
         connections_max: written.connections.unwrap_or(default.connections_max),
+        total: written.total,
+        per_principal_max: written.per_principal,
     }
 }
 

@@ -112,12 +112,14 @@ settings! {
         pub first_byte: Option<Duration> = None,
         /// Longest silence between pieces of an answer.
         pub idle: Option<Duration> = None,
-        /// The whole exchange. Not in force yet.
-        pub total: Option<At<Duration>> = None,
+        /// The whole exchange, from its head to its last byte; WebSockets last as long as they last.
+        pub total: Option<Duration> = None,
         /// An idle client connection is closed after.
         pub keep_alive: Option<Duration> = None,
         /// Client connections per core.
         pub connections: Option<u64> = None,
+        /// Exchanges of one principal at once, per core; over it 429 with `Retry-After`.
+        pub per_principal: Option<u32> = None,
     }
 
     /// A certificate and its key, as PEM files.
@@ -179,6 +181,7 @@ impl LimitSettings {
             total: None,
             keep_alive: None,
             connections: None,
+            per_principal: None,
         }
     }
 }

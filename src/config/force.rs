@@ -4,7 +4,6 @@
 //! flag, since an unenforced restriction is an open door that looks shut. Lines leave this file as features come.
 
 use super::file::File;
-use super::provider::ProviderSettings;
 use super::sections::{Capture, OnFull};
 use crate::base::settings::{At, Place, Problem, Severity};
 use crate::policy::grant::settings::Capability;
@@ -75,12 +74,6 @@ impl Found {
                 self.later(place, what);
             }
         }
-        if let Some(At { place, .. }) = file.server.as_ref().and_then(|server| server.limits.total.as_ref()) {
-            self.later(place, "the total time of an exchange is not bounded yet");
-        }
-        for (id, provider) in &file.providers {
-            self.provider(&id.place, provider);
-        }
         if let Some(key) = file.server.as_ref().and_then(|server| server.secret_key.as_ref()) {
             self.later(&key.place, "nothing is kept that it would seal");
         }
@@ -109,17 +102,6 @@ impl Found {
         ] {
             if is_written {
                 self.later(&written.place, what);
-            }
-        }
-    }
-
-    fn provider(&mut self, place: &Place, provider: &ProviderSettings) {
-        for (written, what) in [(
-            provider.timeouts.as_ref().is_some_and(|t| t.total.is_some()),
-            "the total time of an exchange is not bounded yet",
-        )] {
-            if written {
-                self.later(place, what);
             }
         }
     }

@@ -221,6 +221,7 @@ fn takes_a_restart(before: &Install, now: &Install) -> Vec<Problem> {
         ("server.writer", before.writer != now.writer),
         ("server.drain_timeout", before.drain_timeout != now.drain_timeout),
         ("server.ca_file", before.ca_file != now.ca_file),
+        ("server.quota_store", before.quota_store != now.quota_store),
     ]
     .into_iter()
     .filter(|(_, changed)| *changed)

@@ -180,6 +180,22 @@ impl Rights {
             || self.wild.iter().any(|(glob, _)| glob.may_begin_with(provider))
     }
 
+    /// Where a path outside the table may be asked for, and by which rule. Patterns are over `provider/path`; one that
+    /// begins with a slash holds at every provider.
+    #[must_use]
+    pub fn direct(&self, snapshot: &Snapshot, path: &str) -> Option<Arc<Plan>> {
+        let mut plan = Plan::default();
+        for provider in snapshot.providers.iter().filter(|_| !self.roles.is_empty()) {
+            let opens = |glob: &Glob| glob.matches(path) || glob.matches_parts(&[&provider.id, path]);
+            let opening = self.extras.iter().find(|gives| gives.direct_paths.iter().any(opens));
+            if let Some(gives) = opening {
+                plan.providers.push(Arc::clone(provider));
+                plan.hops.push(self.hop(&provider.id, None, Some(&gives.place)));
+            }
+        }
+        (!plan.providers.is_empty()).then(|| Arc::new(plan))
+    }
+
     /// Whether it holds a role.
     #[must_use]
     pub fn has(&self, role: Role) -> bool {
@@ -286,7 +302,7 @@ impl Rights {
 
 /// Whether a capability matters beyond role and models once a request is allowed.
 fn says_more(gives: &Gives) -> bool {
-    !gives.quotas.is_empty() || !gives.add_headers.is_empty()
+    !gives.quotas.is_empty() || !gives.add_headers.is_empty() || !gives.direct_paths.is_empty()
 }
 
 /// One core's memory of who may do what. Forgets everything when another snapshot comes into force.

@@ -184,10 +184,14 @@ pub struct Limits {
     pub first_byte: Duration,
     /// Longest silence within a response: the stream is cut.
     pub idle: Duration,
+    /// The whole exchange, from its head to its last byte: 504, or the stream is cut. None: as long as it lasts.
+    pub total: Option<Duration>,
     /// An idle client connection is closed after.
     pub keep_alive: Duration,
     /// Client connections per core: over it new ones are closed at once and counted.
     pub connections_max: u64,
+    /// Exchanges of one principal at once, per core: over it 429 with `Retry-After`. None: as many as there are.
+    pub per_principal_max: Option<u32>,
 }
 
 impl Default for Limits {
@@ -202,6 +206,8 @@ impl Default for Limits {
             idle: Duration::from_secs(600),
             keep_alive: Duration::from_secs(75),
             connections_max: 50_000,
+            total: None,
+            per_principal_max: None,
         }
     }
 }
@@ -259,6 +265,8 @@ pub struct Provider {
     pub first_byte: Option<Duration>,
     /// See [`Limits::idle`].
     pub idle: Option<Duration>,
+    /// See [`Limits::total`].
+    pub total: Option<Duration>,
     /// Most connections to it at once, per core.
     pub connections_max: Option<u32>,
     /// Whether models without a price may draw on dollar buckets, for nothing.
@@ -287,6 +295,7 @@ impl Provider {
             connect: self.connect.unwrap_or(of_all.connect),
             first_byte: self.first_byte.unwrap_or(of_all.first_byte),
             idle: self.idle.unwrap_or(of_all.idle),
+            total: self.total.or(of_all.total),
             ..of_all
         }
     }

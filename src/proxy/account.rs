@@ -170,6 +170,11 @@ impl Account {
         Asking { who: xxh3_64(self.owner.as_bytes()), session }
     }
 
+    /// When it began.
+    pub(super) fn began(&self) -> Moment {
+        self.began
+    }
+
     /// The provider of the attempt under way.
     pub(super) fn provider_id(&self) -> &str {
         &self.record.provider
@@ -479,11 +484,9 @@ impl Account {
         let events = self.meter.as_ref().map_or(self.messages, |meter| meter.events());
         if let Some(meter) = self.meter.take() {
             self.record.reading = meter.finish();
-            if self
-                .route
-                .as_ref()
-                .is_some_and(|route| matches!(route.endpoint, Endpoint::Make | Endpoint::Object))
-            {
+            if self.route.as_ref().is_some_and(|route| {
+                matches!(route.endpoint, Endpoint::Make | Endpoint::Object | Endpoint::Direct)
+            }) {
                 // What a batch or a file tells of its past was billed elsewhere.
                 self.record.reading.usage = Usage::default();
             }

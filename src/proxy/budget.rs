@@ -258,7 +258,8 @@ const FREE: Cost = Cost { dollars: Some(0), tokens: 0, requests: 1 };
 
 /// Whether tokens are billed there.
 fn costs_tokens(endpoint: Endpoint) -> bool {
-    !matches!(endpoint, Endpoint::CountTokens | Endpoint::Retrieve | Endpoint::Models | Endpoint::Socket)
+    use Endpoint::{CountTokens, Direct, Models, Retrieve, Socket};
+    !matches!(endpoint, CountTokens | Direct | Models | Retrieve | Socket)
 }
 
 fn cost(core: &Core, snapshot: &Snapshot, provider: &Provider, names: Names<'_>, usage: &Usage) -> Cost {

@@ -120,6 +120,11 @@ pub(super) async fn serve(core: Rc<Core>, socket: Socket, from: From, number: u6
 }
 
 impl Conn {
+    /// Whether the client speaks TLS with us.
+    pub(super) fn is_secured(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// What comes before the first request: whom a balancer speaks for, TLS, and what the connection itself shows.
     async fn meet(&mut self, core: &Core) -> Result<(), Fault> {
         let direct = self.evidence.peer;

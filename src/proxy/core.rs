@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::budget::Prices;
 use super::conn;
 use super::credentials::Credentials;
+use super::crowd::Crowd;
 use super::io::{Driver, Listener, Socket, run, sleep, spawn};
 use super::lookup::Memory;
 use super::names::Names;
@@ -112,6 +113,7 @@ pub struct Core {
     pub(super) credentials: Credentials,
     pub(super) objects: Objects,
     pub(super) spread: Spread,
+    pub(super) crowd: Crowd,
     pub(super) held: Rc<Cell<usize>>,
     pub(super) panic_path: Option<String>,
     pub(super) till: RefCell<Till>,
@@ -217,6 +219,7 @@ impl Core {
             credentials: Credentials::default(),
             objects: Objects::default(),
             spread: Spread::default(),
+            crowd: Crowd::default(),
             held: Rc::new(Cell::new(HELD_BYTES_MAX)),
             panic_path: setup.panic_path,
             till: RefCell::new(Till::over(setup.budgets)),

@@ -30,6 +30,7 @@ use super::request::{Body, Sending};
 use super::spread::Turn;
 use super::{asking, budget, heads, models, objects, page, reply, socket, upstream, who};
 use crate::base::clock;
+use crate::base::id::ExchangeId;
 use crate::base::stats::Count;
 use crate::llm::dialect::paths::{self, Endpoint, Flag, Route};
 use crate::policy::decide::{Hop, Plan, Verdict, Wants};
@@ -46,6 +47,7 @@ pub(super) async fn serve(core: &Core, conn: &mut Conn, mut request: Request) ->
     }
     let mut account = Account::begin(core, conn, Some(&request));
     let told = survive(pin!(story(core, conn, &mut request, &mut account))).await;
+    conn.limit.end_by(None);
     let after = match told {
         Ok(after) => after,
         Err(fault) if conn.is_cut() => {
@@ -73,16 +75,37 @@ pub(super) fn note(core: &Core, conn: &Conn, fault: &Fault) {
     account.close(core, None);
 }
 
+/// Record a page that is not shown: its id. Without the query, which may hold a link that is still good.
+pub(super) fn note_refused(core: &Core, conn: &Conn, request: &Request, fault: &Fault) -> ExchangeId {
+    let mut request = request.clone();
+    request.head.target = request.head.path().to_owned();
+    let mut account = Account::begin(core, conn, Some(&request));
+    let id = account.id();
+    account.failed(fault);
+    account.close(core, Some(request));
+    id
+}
+
 async fn story(
     core: &Core,
     conn: &mut Conn,
     request: &mut Request,
     account: &mut Account,
 ) -> Result<After, Fault> {
-    let route = admit(conn, core, request)?;
-    account.routed(&route);
-    who::judge(core, conn, request).await?;
+    let (route, closed) = match admit(conn, core, request) {
+        Ok(route) => (route, None),
+        Err(fault) => (direct(request, &fault).ok_or_else(|| fault.clone())?, Some(fault)),
+    };
+    let judged = who::judge(core, conn, request).await;
     account.asked_by(conn.principal.as_ref());
+    // To whom nothing more is open, a path outside the table is closed like any other.
+    if let Some(fault) = closed.filter(|_| judged.is_err() || direct_plan(core, conn, request).is_none()) {
+        return Err(fault);
+    }
+    account.routed(&route);
+    judged?;
+    let most = core.limits().per_principal_max;
+    let _place = most.map(|most| core.crowd.enter(conn.principal.as_ref(), most)).transpose()?;
     if route.endpoint == Endpoint::Socket {
         return Box::pin(socket::serve(core, conn, request, &route, account)).await;
     }
@@ -111,7 +134,7 @@ async fn send(
 ) -> Result<After, Fault> {
     account.owned_by(conn.principal.as_ref());
     let asked = asking::ask(core, conn, request, route, body, account).await?;
-    let plan = verdict(core, conn, route, account)?;
+    let plan = verdict(core, conn, request, route, account)?;
     let plan = placed(core, conn, request, route, account, &asked, plan).await?;
     let mut sending = Sending::new(request, route, body, asked, account, core.limits());
     carry(core, conn, &mut sending, &plan).await
@@ -202,7 +225,29 @@ fn known_otherwise(core: &Core, path: &str) -> bool {
     paths::flags_of(path).any(|flag| snapshot.providers.iter().any(|provider| provider.flags.contains(&flag)))
 }
 
-fn verdict(core: &Core, conn: &Conn, route: &Route, account: &mut Account) -> Result<Arc<Plan>, Fault> {
+/// What a path outside the table would be, had somebody the right to it.
+fn direct(request: &Request, fault: &Fault) -> Option<Route> {
+    let outside = matches!(fault.kind, Kind::UnknownPath | Kind::Method) && !request.wants_upgrade;
+    paths::direct(&request.head.method, request.head.path()).filter(|_| outside)
+}
+
+fn direct_plan(core: &Core, conn: &Conn, request: &Request) -> Option<Arc<Plan>> {
+    let path = request.head.path();
+    core.with_rights(conn.principal.as_ref()?, |snapshot, rights| rights.direct(snapshot, path))
+}
+
+fn verdict(
+    core: &Core,
+    conn: &Conn,
+    request: &Request,
+    route: &Route,
+    account: &mut Account,
+) -> Result<Arc<Plan>, Fault> {
+    if route.endpoint == Endpoint::Direct {
+        let plan = direct_plan(core, conn, request).ok_or_else(|| Fault::new(Kind::UnknownPath))?;
+        account.admitted(core, &plan.providers[0].id);
+        return Ok(plan);
+    }
     let model = account.ask().model.clone();
     let wants = Wants { flag: route.flag, model: model.as_deref(), others: &account.ask().other_models };
     match core.decide(conn.principal.as_ref(), wants) {
@@ -315,6 +360,23 @@ async fn attempt(
     hop: Option<&Hop>,
 ) -> Result<After, Fault> {
     let provider = &*turn.provider;
+    let until = provider.limits(core.limits()).total.map(|total| sending.account.began().plus(total));
+    conn.limit.end_by(until);
+    let over = |fault: Fault| match until.is_some_and(|until| clock::now() >= until) && fault.is_of_time() {
+        true => Fault::because(Kind::TotalTimeout, fault.word()),
+        false => fault,
+    };
+    attempted(core, conn, sending, turn, hop).await.map_err(over)
+}
+
+async fn attempted(
+    core: &Core,
+    conn: &mut Conn,
+    sending: &mut Sending<'_>,
+    turn: &Turn,
+    hop: Option<&Hop>,
+) -> Result<After, Fault> {
+    let provider = &*turn.provider;
     sending.limits = provider.limits(core.limits());
     sending.answered = None;
     sending.address(provider, hop)?;
@@ -340,7 +402,8 @@ async fn relayed(
     provider: &Provider,
     hop: Option<&Hop>,
 ) -> Result<After, Fault> {
-    let limit = sending.limits.connect;
+    let left = sending.limits.total.map(|total| sending.account.began().plus(total).since(clock::now()));
+    let limit = left.map_or(sending.limits.connect, |left| left.min(sending.limits.connect));
     let (mut fresh, mut renewed) = (false, false);
     loop {
         let since = clock::now();

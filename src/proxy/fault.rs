@@ -80,6 +80,12 @@ pub enum Kind {
     BadIdentity,
     /// Its key was taken back while it ran.
     Revoked,
+    /// A page that is not for whoever asked, answered so by the control plane.
+    Page(u16),
+    /// As many exchanges of the principal run as may.
+    Crowded,
+    /// The exchange lasted longer than any may.
+    TotalTimeout,
     /// Policy said no.
     Denied(Denial),
     /// A quota of the caller is used up.
@@ -180,7 +186,9 @@ impl Fault {
                 Side::Client
             }
             Kind::BodyTooLarge(_) | Kind::WrongHost | Kind::Origin | Kind::Front => Side::Rule,
-            Kind::BadIdentity | Kind::Revoked => Side::Rule,
+            Kind::BadIdentity | Kind::Revoked | Kind::Page(_) | Kind::Crowded | Kind::TotalTimeout => {
+                Side::Rule
+            }
             Kind::WantsSocket | Kind::Opening(_) | Kind::Frames(_) | Kind::Message(_) => Side::Client,
             Kind::Denied(_) | Kind::Exceeded(_) | Kind::NoObject | Kind::ClosedAddress | Kind::Full => {
                 Side::Rule
@@ -194,6 +202,19 @@ impl Fault {
             Kind::FirstByteTimeout | Kind::IdleTimeout | Kind::Truncated => Side::Provider,
             Kind::Busy | Kind::Draining | Kind::Panic => Side::Gateway,
         }
+    }
+
+    /// Whether somebody took too long.
+    #[must_use]
+    pub fn is_of_time(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::BodyTimeout
+                | Kind::Connect
+                | Kind::FirstByteTimeout
+                | Kind::IdleTimeout
+                | Kind::ClientStalled
+        )
     }
 
     /// Whether another attempt may help.
@@ -234,6 +255,9 @@ impl Fault {
             Kind::Body(_) | Kind::Coding => "unreadable_body",
             Kind::BadIdentity => "bad_identity",
             Kind::Revoked => "revoked",
+            Kind::Page(_) => "page_refused",
+            Kind::Crowded => "principal_full",
+            Kind::TotalTimeout => "total_timeout",
             Kind::Denied(Denial::NoIdentity) => "no_identity",
             Kind::Denied(Denial::NoRole) => "no_role",
             Kind::Denied(Denial::NoModel) => "no_model",
@@ -302,6 +326,11 @@ impl fmt::Display for Fault {
                 f.write_str("nobody vouched for this client: no identity source knows it")
             }
             Kind::Revoked => f.write_str("the key of this request was revoked"),
+            Kind::Page(status) => write!(f, "the page was answered {status}"),
+            Kind::Crowded => {
+                f.write_str("as many of your requests as are allowed run at once; try again shortly")
+            }
+            Kind::TotalTimeout => f.write_str("the exchange took longer than is allowed"),
             // The rule is named here too: whoever is refused must be able to ask for the right thing.
             Kind::Denied(Denial::NoRole) if !self.cause.is_empty() => f.write_str(&self.cause),
             Kind::Denied(Denial::NoRole) => f.write_str("no role granted; `weir explain` says why"),

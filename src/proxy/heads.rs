@@ -178,7 +178,7 @@ fn is_credential_parameter(part: &str) -> bool {
     CREDENTIAL_PARAMETERS.contains(&name) || name.starts_with("x-amz-")
 }
 
-fn percent_decoded(written: &str) -> String {
+pub(super) fn percent_decoded(written: &str) -> String {
     if !written.contains(['%', '+']) {
         return written.to_owned();
     }

@@ -389,6 +389,8 @@ fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usiz
 /// fires or when the limit comes closer.
 pub struct Deadline {
     at: Moment,
+    /// No limit is later than this one.
+    last: Option<Moment>,
     armed_for: Moment,
     sleep: Pin<Box<monoio::time::Sleep>>,
 }
@@ -398,11 +400,12 @@ impl Deadline {
     #[must_use]
     pub fn new(after: Duration) -> Self {
         let at = clock::now().plus(after);
-        Self { at, armed_for: at, sleep: Box::pin(monoio::time::sleep(after)) }
+        Self { at, last: None, armed_for: at, sleep: Box::pin(monoio::time::sleep(after)) }
     }
 
     /// Move the limit to `at`.
     pub fn set(&mut self, at: Moment) {
+        let at = self.last.map_or(at, |last| at.min(last));
         self.at = at;
         if at < self.armed_for {
             self.rearm(clock::now());
@@ -412,6 +415,11 @@ impl Deadline {
     /// Move the limit to `after` from now.
     pub fn set_after(&mut self, after: Duration) {
         self.set(clock::now().plus(after));
+    }
+
+    /// From now on no limit is set later than this.
+    pub fn end_by(&mut self, last: Option<Moment>) {
+        self.last = last;
     }
 
     /// Ready once the limit has passed.

@@ -10,6 +10,7 @@ mod budget;
 pub mod conn;
 pub mod core;
 mod credentials;
+mod crowd;
 mod downstream;
 pub mod exchange;
 pub mod fault;

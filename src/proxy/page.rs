@@ -1,4 +1,5 @@
-//! Pages of the API and the dashboard: handed to the control thread, sent back as they come. No exchange, no record.
+//! Pages of the API and the dashboard: handed to the control thread, sent back as they come. No exchange and no record,
+//! but of those that are refused: who tried, and why not.
 
 use std::sync::Arc;
 
@@ -7,12 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::conn::{After, Conn};
 use super::core::Core;
-use super::exchange::check_host;
+use super::exchange::{self, check_host};
 use super::fault::{Fault, Kind};
 use super::reply;
 use super::request::Body;
 use super::who;
-use crate::base::id::ExchangeId;
 use crate::llm::dialect::paths;
 use crate::policy::identity::Principal;
 use crate::wire::crossing::{Ask, Asker, PageBody, PageRequest, PageResponse};
@@ -43,8 +43,9 @@ pub(super) async fn serve(core: &Core, conn: &mut Conn, request: &Request) -> Af
         Ok(after) => after,
         Err(fault) if fault.kind == Kind::ClientGone => After::Cut,
         Err(fault) => {
+            let id = exchange::note_refused(core, conn, request, &fault);
             let bodiless = request.head.method == "HEAD";
-            let response = reply::response(&fault, None, ExchangeId::default(), true, bodiless);
+            let response = reply::response(&fault, None, id, true, bodiless);
             let _ = conn.send(&response, core.limits().body_idle).await;
             After::Linger
         }
@@ -65,11 +66,15 @@ async fn page(core: &Core, conn: &mut Conn, request: &Request) -> Result<After, 
     let question = PageRequest {
         head: request.head.clone(),
         body: Bytes::from(body.release()),
+        tls: Some(conn.is_secured()),
         principal: conn.principal.clone().map(|principal: Principal| Arc::new(principal) as Asker),
     };
     // A full line means a control thread that is behind: say so rather than wait in memory.
     core.asks.try_send(Ask::Page(Box::new(question), reply)).map_err(|_| Fault::new(Kind::Busy))?;
     let page = answer.await.map_err(|_| Fault::new(Kind::Busy))?;
+    if matches!(page.status, 401 | 403 | 405) {
+        exchange::note_refused(core, conn, request, &Fault::new(Kind::Page(page.status)));
+    }
     send(core, conn, request, page).await
 }
 

@@ -33,12 +33,13 @@ pub(super) fn status(fault: &Fault) -> u16 {
         Kind::Method => 405,
         Kind::BadIdentity | Kind::Revoked | Kind::Denied(Denial::NoIdentity) => 401,
         Kind::Exceeded(why) if matches!(**why, Exceeded::StoreGone { .. }) => 503,
-        Kind::Exceeded(_) => 429,
+        Kind::Exceeded(_) | Kind::Crowded => 429,
+        Kind::Page(status) => *status,
         Kind::ClosedAddress | Kind::Proxy => 502,
         Kind::Overloaded(status) => *status,
         Kind::Busy | Kind::Full | Kind::Draining => 503,
         Kind::Resolve | Kind::Connect | Kind::Tls | Kind::NoAnswer | Kind::BadAnswer | Kind::Truncated => 502,
-        Kind::FirstByteTimeout | Kind::IdleTimeout => 504,
+        Kind::FirstByteTimeout | Kind::IdleTimeout | Kind::TotalTimeout => 504,
         // Nobody is there to read these; the number stands in the record only.
         Kind::ClientGone | Kind::ClientStalled => 499,
         Kind::Misconfigured(_)
@@ -94,7 +95,7 @@ pub(super) fn response(
         }
         // RFC 9110 15.5.2: a 401 says how to do better.
         _ if status == 401 => write_field(&mut out, b"www-authenticate", b"Bearer realm=\"weir\""),
-        _ if status == 503 => write_field(&mut out, b"retry-after", b"1"),
+        _ if status == 503 || fault.kind == Kind::Crowded => write_field(&mut out, b"retry-after", b"1"),
         _ => {}
     }
     out.extend_from_slice(b"\r\n");
@@ -149,7 +150,7 @@ fn body(fault: &Fault, status: u16, dialect: Option<Dialect>, id: ExchangeId) ->
             "request_id": id,
         }),
         Some(Shape::OpenAi) => json!({
-            "error": { "message": message, "type": openai_type(status), "param": null, "code": openai_code(fault) },
+            "error": { "message": message, "type": openai_type(fault, status), "param": null, "code": openai_code(fault) },
         }),
         Some(Shape::Google) => json!({
             "error": { "code": status, "message": message, "status": google_status(status) },
@@ -223,8 +224,10 @@ fn anthropic_type(status: u16) -> &'static str {
     }
 }
 
-fn openai_type(status: u16) -> &'static str {
+fn openai_type(fault: &Fault, status: u16) -> &'static str {
     match status {
+        // A moment's crowd is no quota used up: clients wait for the one and give up at the other.
+        429 if fault.kind == Kind::Crowded => "rate_limit_error",
         401 => "authentication_error",
         403 => "permission_error",
         429 => "insufficient_quota",
@@ -237,6 +240,7 @@ fn openai_code(fault: &Fault) -> &'static str {
     match fault.kind {
         Kind::Denied(Denial::NoModel) => "model_not_found",
         Kind::Exceeded(_) => "insufficient_quota",
+        Kind::Crowded => "rate_limit_exceeded",
         _ => fault.word(),
     }
 }

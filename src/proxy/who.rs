@@ -12,6 +12,7 @@
 use super::conn::Conn;
 use super::core::Core;
 use super::fault::{Fault, Kind};
+use super::heads::percent_decoded;
 use super::lookup;
 use crate::base::clock;
 use crate::base::fields::Fields;
@@ -79,9 +80,10 @@ pub(super) fn denied(core: &Core, principal: Option<&Principal>, why: Denial) ->
     }
 }
 
-/// Whether a query has a key of ours for a value.
+/// Whether a query has a key of ours for a value, however it is written.
 fn shows_key(query: &str) -> bool {
-    query.split(['&', ';']).filter_map(|pair| pair.split_once('=')).any(|(_, value)| value.starts_with(MARK))
+    let values = query.split(['&', ';']).filter_map(|pair| pair.split_once('='));
+    values.map(|(_, value)| percent_decoded(value)).any(|value| value.starts_with(MARK))
 }
 
 /// Known since the connection began, or never.

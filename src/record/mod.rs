@@ -5,6 +5,7 @@
 //!                              └─────▶ content segments
 //! ```
 
+pub mod audit;
 pub mod balances;
 mod batch;
 mod blocks;

@@ -69,6 +69,8 @@ pub struct PageRequest {
     pub head: RequestHead,
     /// Whole body.
     pub body: Bytes,
+    /// Whether it came over TLS; none over the control socket.
+    pub tls: Option<bool>,
     /// Who asks: a `policy::identity::Principal`, which this floor knows nothing of; none when nobody vouched.
     pub principal: Option<Asker>,
 }

@@ -156,3 +156,51 @@ fn a_provider_has_its_own_patience_and_its_own_bound() {
     assert_eq!((full.status, full.header("retry-after")), (503, Some("1")), "{}", full.text());
     drop(held);
 }
+
+#[test]
+fn an_exchange_ends_when_its_whole_time_is_over() {
+    let total = Some(Duration::from_millis(400));
+    let gate = Gate::before(|origin| {
+        vec![Provider { total, ..provider("slow", &origin, &[Flag::OpenaiChat, Flag::AnthropicMessages]) }]
+    });
+    let silent = gate.client().send(&Request::chat(ASK).synthetic("head_ms=60000")).unwrap();
+    assert_eq!(silent.status, 504, "{}", silent.text());
+    assert_eq!(gate.record(&silent)["fault"]["kind"], "total_timeout");
+    // Each event comes in time, and all of them together do not.
+    let stream = r#"{"model":"m","stream":true,"messages":[]}"#;
+    let long = gate.client().send(&Request::chat(stream).synthetic("events=1000,delay_ms=20")).unwrap();
+    assert_eq!((long.status, long.ended.clone()), (200, loadtest::Ended::Truncated));
+    let record = gate.record(&long);
+    assert_eq!(
+        (&record["fault"]["kind"], &record["fault"]["cause"]),
+        (&"total_timeout".into(), &"upstream_idle_timeout".into())
+    );
+    // A bound of one exchange is none of the next on the same connection.
+    let mut client = gate.client();
+    for _ in 0..3 {
+        let reply = client.send(&Request::chat(stream).synthetic("events=10,delay_ms=20")).unwrap();
+        assert_eq!((reply.status, reply.ended), (200, loadtest::Ended::Complete));
+    }
+}
+
+#[test]
+fn one_principal_leaves_room_for_others() {
+    let limits = weir::policy::snapshot::Limits { per_principal_max: Some(1), ..Default::default() };
+    let gate = Gate::with(loadtest::Knobs::default(), limits, |options| options);
+    let long =
+        Request::chat(r#"{"model":"m","stream":true,"messages":[]}"#).synthetic("events=1000,delay_ms=20");
+    let mut held = TcpStream::connect(gate.addr).unwrap();
+    held.write_all(&long.wire("localhost")).unwrap();
+    let mut first = [0; 12];
+    held.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let full = gate.client().send(&Request::chat(ASK)).unwrap();
+    assert_eq!((full.status, full.header("retry-after")), (429, Some("1")), "{}", full.text());
+    assert!(full.text().contains("rate_limit_exceeded") && full.header("x-should-retry").is_none());
+    let record = gate.record(&full);
+    assert_eq!((&record["fault"]["kind"], &record["outcome"]), (&"principal_full".into(), &"refused".into()));
+    drop(held);
+    crate::gate::wait_for("room", || {
+        (gate.client().send(&Request::chat(ASK)).unwrap().status == 200).then_some(())
+    });
+}

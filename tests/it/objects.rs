@@ -141,6 +141,49 @@ fn lists_of_objects_are_closed() {
 }
 
 #[test]
+fn a_list_is_open_to_whom_a_grant_opens_it_and_to_nobody_else() {
+    let keys = ["ada", "bob"]
+        .map(|name| weir::policy::identity::key::mint(name, 1, None, Vec::new()).expect("minted"));
+    let rows: Vec<_> = keys.iter().map(|key| key.row.clone()).collect();
+    let file = r#"{
+      "server": {"listen": ["127.0.0.1:0"]}, "identity": [{"source": "key"}],
+      "providers": {
+        "first": {"baseurl": "$provider/first", "apikey": "of-the-first", "models": ["**"], "preference": 9},
+        "second": {"baseurl": "$provider/second", "apikey": "of-the-second", "models": ["**"]}},
+      "grants": [{"src": ["*"], "app": {"weir": [{"role": "user"}]}},
+        {"src": ["key:ada"], "app": {"weir": [{"direct_paths": ["second/v1/files", "/v1/batches"]}]}}]}"#;
+    let knobs = loadtest::Knobs { keep: true, ..loadtest::Knobs::default() };
+    let gate = Gate::of_file(knobs, file, |data| weir::config::keys::write(data, &rows).expect("written"));
+    gate.provider.can("*", Canned::new(200).header(JSON.0, JSON.1).body(r#"{"data":[{"id":"file_1"}]}"#));
+    let get = |method: &str, path: &str, key: &str| {
+        let request = Request::new(method, path, "").header("authorization", &format!("Bearer {key}"));
+        gate.client().send(&request).expect("an answer")
+    };
+    let [ada, bob] = [&keys[0].key, &keys[1].key];
+    let lists = [("/v1/files?limit=2", "/second/v1/files?limit=2"), ("/v1/batches", "/first/v1/batches")];
+    for (nth, (path, at)) in lists.into_iter().enumerate() {
+        let reply = get("GET", path, ada);
+        assert_eq!((reply.status, reply.text().as_str()), (200, r#"{"data":[{"id":"file_1"}]}"#), "{path}");
+        let served = gate.served(nth + 1).pop().expect("it went up");
+        assert_eq!(served.target, at);
+        let record = gate.record(&reply);
+        assert_eq!(record["who"]["principal"], "key:ada");
+        assert!(record["made"]["ids"].as_array().is_none_or(Vec::is_empty), "seen is not made: {record}");
+    }
+    for (method, path, key, status) in [
+        ("GET", "/v1/files", bob, 404),
+        ("GET", "/v1/vector_stores", ada, 404),
+        ("GET", "/v1/files/../batches", ada, 404),
+        ("GET", "/v1/%66iles", ada, 404),
+        ("DELETE", "/v1/files", ada, 404),
+        ("GET", "/v1/files", &"weir_nobody".to_owned(), 404),
+    ] {
+        assert_eq!(get(method, path, key).status, status, "{method} {path}");
+    }
+    assert_eq!(gate.provider.truth().len(), 2);
+}
+
+#[test]
 fn an_id_in_a_stream_is_bound_before_it_arrives_and_store_false_binds_nothing() {
     let gate = gate();
     let events = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_s\",\"model\":\"m\"}}\n\n\

@@ -4,7 +4,6 @@ use super::{Room, Visit};
 use crate::admin::audit::Look;
 use crate::admin::question::decoded;
 use crate::admin::reply::{Answer, Problem, json};
-use crate::llm::dialect::paths::Flag;
 use crate::policy::explain::{Question, somebody};
 
 /// Longest value of a parameter, and most groups.
@@ -19,7 +18,7 @@ struct Asked {
     loopback: bool,
     model: Option<String>,
     provider: Option<String>,
-    flag: Option<Flag>,
+    flag: Option<String>,
 }
 
 /// One answer for each flag asked about. Everybody may ask about themselves, whoever sees records about anybody.
@@ -36,7 +35,13 @@ pub(super) async fn page(room: &Room, visit: &Visit<'_>) -> Answer {
     room.audit
         .note(&visit.viewer, Look::Explain { principal: who.label(), model: asked.model.clone() })
         .await?;
-    let question = Question { who, model: asked.model, provider: asked.provider, flag: asked.flag };
+    let question = Question { who, model: asked.model, provider: asked.provider, flag: None };
+    let question = match asked.flag {
+        Some(name) => {
+            question.of_flag(&name).ok_or_else(|| Problem::new(400, "parameter `flag` is no flag"))?
+        }
+        None => question,
+    };
     let snapshot = room.facts.snapshot();
     // A thousand grants are a moment's work, and the control loop has none to lend.
     let looked = tokio::task::spawn_blocking(move || question.answers(&snapshot)).await;
@@ -56,10 +61,7 @@ impl Asked {
                 "loopback" => asked.loopback = matches!(value.as_str(), "" | "1" | "true"),
                 "model" => asked.model = Some(value),
                 "provider" => asked.provider = Some(value),
-                "flag" => {
-                    let flag = Flag::from_name(&value);
-                    asked.flag = Some(flag.ok_or_else(|| Problem::new(400, "parameter `flag` is no flag"))?);
-                }
+                "flag" => asked.flag = Some(value),
                 _ => {
                     let known = "known: as, group, loopback, model, provider, flag";
                     return Err(Problem::new(400, "a parameter is not known here").detail(known));

@@ -63,6 +63,8 @@ struct Visit<'a> {
     query: Option<&'a str>,
     fields: &'a Fields,
     body: &'a [u8],
+    /// Whether it came over TLS; none over the control socket.
+    listener: Option<bool>,
 }
 
 impl Visit<'_> {
@@ -107,6 +109,7 @@ pub(super) async fn page(room: &Room, request: PageRequest, admin_by: Option<&'s
         query: head.query(),
         fields: &head.fields,
         body: &request.body,
+        listener: request.tls,
     };
     route(room, &visit).await.unwrap_or_else(|problem| problem.page())
 }
@@ -185,7 +188,7 @@ async fn link(room: &Room, visit: &Visit<'_>) -> Answer {
         return Err(Problem::new(403, "links are made through the control socket"));
     }
     let link = room.door.lock().await.make_link().map_err(|why| Problem::new(503, why.to_string()))?;
-    let base = room.facts.addresses.first().map(|address| format!("http://{address}")).unwrap_or_default();
+    let base = room.facts.pages.clone().unwrap_or_default();
     json(&serde_json::json!({ "url": format!("{base}{}", link.target()) }))
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use super::fetch::Fetcher;
 use crate::base::clock::{self, Moment};
+use crate::policy::identity::settings::Network;
 use crate::wire::credential::{Lasting, Made, Source, Unmade};
 
 /// Made anew when it has less than this left; cores are told to come back by then.
@@ -37,27 +38,34 @@ struct Kept {
 
 /// The maker.
 pub(super) struct Maker {
-    fetcher: Fetcher,
+    tls: Arc<rustls::ClientConfig>,
     slots: Mutex<HashMap<Source, Slot>>,
 }
 
 impl Maker {
-    pub(super) fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher, slots: Mutex::default() }
+    pub(super) fn new(tls: Arc<rustls::ClientConfig>) -> Self {
+        Self { tls, slots: Mutex::default() }
     }
 
-    /// The credential, kept or made. `refused` is one that the provider did not take.
-    pub(super) async fn obtain(&self, source: &Source, refused: Option<&Made>) -> Result<Lasting, Unmade> {
+    /// The credential, kept or made. `refused` is one that the provider did not take; `networks` are the private ones
+    /// that the file in force names.
+    pub(super) async fn obtain(
+        &self,
+        source: &Source,
+        refused: Option<&Made>,
+        networks: &[Network],
+    ) -> Result<Lasting, Unmade> {
         let slot = self.slots.lock().await.entry(source.clone()).or_default().clone();
         let mut kept = slot.lock().await;
         if let Some(answer) = kept.good(refused) {
             return answer;
         }
+        let fetcher = Fetcher { tls: self.tls.clone(), networks: networks.to_vec() };
         let made = match source {
-            Source::GoogleKeyFile(path) => google::by_key_file(&self.fetcher, path).await,
-            Source::GoogleMetadata => google::by_metadata(&self.fetcher).await,
-            Source::AwsChain => aws::make(&self.fetcher, None).await,
-            Source::AwsProfile(name) => aws::make(&self.fetcher, Some(name)).await,
+            Source::GoogleKeyFile(path) => google::by_key_file(&fetcher, path).await,
+            Source::GoogleMetadata => google::by_metadata(&fetcher).await,
+            Source::AwsChain => aws::make(&fetcher, None).await,
+            Source::AwsProfile(name) => aws::make(&fetcher, Some(name)).await,
         };
         let answer = kept.or_the_old_one(made);
         kept.last = Some((clock::now(), answer.clone()));

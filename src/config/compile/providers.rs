@@ -80,6 +80,7 @@ impl Compiling<'_> {
             connect: timeouts.and_then(|t| t.connect),
             first_byte: timeouts.and_then(|t| t.first_byte),
             idle: timeouts.and_then(|t| t.idle),
+            total: timeouts.and_then(|t| t.total),
             connections_max: written.max_connections,
             unpriced_allowed: written.unpriced == crate::config::provider::Unpriced::Allow,
             place: id.place.clone(),

@@ -37,6 +37,8 @@ pub enum Endpoint {
     Object,
     /// A WebSocket whose frames are exchanges of their own.
     Socket,
+    /// A path outside the table, opened by `direct_paths` of a grant: lists of what stays at the provider.
+    Direct,
 }
 
 impl Endpoint {
@@ -355,6 +357,30 @@ pub fn endpoint(method: &str, path: &str) -> Option<Route> {
     })
 }
 
+/// A path outside the table, for whom a grant opens it. Only reading: what has a body must be judged by it.
+#[must_use]
+pub fn direct(method: &str, path: &str) -> Option<Route> {
+    let segments = path.strip_prefix('/')?;
+    // What is escaped could be something else to whoever reads it behind us.
+    if method != "GET" || path.contains('%') || !segments.split('/').all(is_plain) {
+        return None;
+    }
+    let dialect = match segments.split('/').nth(1) {
+        _ if segments.starts_with("v1beta") => Dialect::Gemini,
+        Some("messages") => Dialect::Messages,
+        _ => Dialect::Chat,
+    };
+    Some(Route {
+        dialect,
+        endpoint: Endpoint::Direct,
+        flag: Flag::OpenaiChat,
+        model_in_path: None,
+        model_span: None,
+        object: None,
+        stream: false,
+    })
+}
+
 impl Row {
     /// What an object's id begins with where the path says it apart: Gemini calls its caches by a path.
     fn object_prefix(&self) -> &'static str {
@@ -456,6 +482,23 @@ mod tests {
             ("POST", "/v1beta/models/m:delete"),
         ] {
             assert_eq!(endpoint(method, path), None, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_direct_path_is_read_alone_and_steps_nowhere() {
+        assert_eq!(direct("GET", "/v1/files").map(|route| route.endpoint), Some(Endpoint::Direct));
+        assert_eq!(direct("GET", "/v1beta/cachedContents").map(|route| route.dialect), Some(Dialect::Gemini));
+        for (method, path) in [
+            ("POST", "/v1/files"),
+            ("HEAD", "/v1/files"),
+            ("GET", "/v1/files/../organization/keys"),
+            ("GET", "/v1/%2e%2e/admin"),
+            ("GET", "/v1//files"),
+            ("GET", "/v1/files/"),
+            ("GET", "*"),
+        ] {
+            assert_eq!(direct(method, path), None, "{method} {path}");
         }
     }
 

@@ -35,6 +35,12 @@ impl Question {
         self.flags(snapshot).into_iter().map(answer).collect()
     }
 
+    /// The same about endpoints of the flag of that name.
+    #[must_use]
+    pub fn of_flag(self, name: &str) -> Option<Self> {
+        Some(Self { flag: Some(Flag::from_name(name)?), ..self })
+    }
+
     fn flags(&self, snapshot: &Snapshot) -> Vec<Flag> {
         if let Some(flag) = self.flag {
             return vec![flag];

@@ -96,7 +96,8 @@ settings! {
         pub tools: Option<ToolRules> = None,
         /// Header fields whose values may be filtered by.
         pub filterable_headers: Option<Value> = None,
-        /// Provider paths outside the closed table that may be called.
+        /// Paths outside the closed table that may be read (GET), such as lists of files: globs over `provider/path`
+        /// (`openai/v1/files`), or over the path at every provider (`/v1/files`).
         pub direct_paths: Option<Globs> = None,
         /// May read `/metrics`.
         pub read_metrics: bool = false,

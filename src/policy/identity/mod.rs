@@ -19,9 +19,9 @@ pub mod tailnet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::grant::Gives;
+use super::grant::{Gives, login};
 use crate::base::clock::Wall;
-use crate::base::fields::Names;
+use crate::base::fields::{Names, is_spelled};
 use settings::{SourceKind, SourceSettings};
 
 /// What a connection shows about its other end.
@@ -255,13 +255,36 @@ fn one(source: &SourceSettings, known: Known<'_>, shown: &Shown<'_>, now: Wall) 
 fn step(kind: SourceKind, found: Found, consumed: &[&str], lookup: Option<Lookup>) -> Option<Judged> {
     match found {
         Found::Nothing => None,
+        Found::Principal(principal) if is_no_name(&principal) => {
+            Some(Judged::Refused(kind, "names somebody as no person is called"))
+        }
         Found::Principal(principal) => Some(Judged::Known(Vouched {
-            principal,
+            principal: spelled_once(principal),
             consumed: consumed.iter().map(|name| (*name).to_owned()).collect(),
             key: None,
         })),
         Found::Bad(why) => Some(Judged::Refused(kind, why)),
         Found::NeedsKeys | Found::NeedsWhois => lookup.map(Judged::NeedsLookup),
+    }
+}
+
+/// What would break a line where it is written, and a person who reads as a key, a device or a workload: records,
+/// buckets and objects know people by their name.
+fn is_no_name(principal: &Principal) -> bool {
+    let told =
+        principal.groups.iter().chain(&principal.tags).chain(&principal.node).chain(&principal.on_behalf_of);
+    let mut told = told.chain([&principal.name]);
+    let marks = ["key:", "tag:", "group:", "spiffe://"];
+    let passes_for_other =
+        principal.kind == Kind::User && marks.iter().any(|mark| principal.name.starts_with(mark));
+    passes_for_other || told.any(|text| text.chars().any(char::is_control))
+}
+
+/// A mail address is one person in any case: one bucket, one history.
+fn spelled_once(principal: Principal) -> Principal {
+    match principal.kind {
+        Kind::User => Principal { name: login(&principal.name), ..principal },
+        Kind::Device | Kind::Key | Kind::Workload => principal,
     }
 }
 
@@ -350,14 +373,12 @@ pub fn is_about_the_client(name: &[u8]) -> bool {
     if !name.first().is_some_and(|first| b"cpfvxt".contains(&first.to_ascii_lowercase())) {
         return false;
     }
-    let begins = |prefix: &&str| {
-        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-    };
-    ABOUT_THE_CLIENT.has(name) || ABOUT_THE_CLIENT_PREFIXES.iter().any(begins)
+    let begins = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| is_spelled(start, prefix));
+    ABOUT_THE_CLIENT.has_spelled(name) || ABOUT_THE_CLIENT_PREFIXES.iter().any(begins)
 }
 
 fn is_of(source: &SourceSettings, name: &[u8]) -> bool {
-    let is = |own: &str| name.eq_ignore_ascii_case(own.as_bytes());
+    let is = |own: &str| is_spelled(name, own);
     match source {
         SourceSettings::Headers(headers) => {
             let named = [Some(&headers.user), headers.groups.as_ref(), headers.on_behalf_of.as_ref()];

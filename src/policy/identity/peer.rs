@@ -1,6 +1,7 @@
 //! Source `peer`: the kernel's word about the other end of a unix socket or of a loopback connection.
 
 use super::{Evidence, Principal};
+use crate::base::fields::is_spelled;
 
 /// The local user behind the connection, if the kernel names one.
 #[must_use]
@@ -19,10 +20,8 @@ pub fn is_front_field(name: &[u8]) -> bool {
     // Most fields are told from these by their first letter.
     name.first().is_some_and(|first| b"fvxct".contains(&(first | 0x20)))
         && FRONT_FIELDS.iter().any(|front| match front.strip_suffix('-') {
-            Some(_) => {
-                name.len() >= front.len() && name[..front.len()].eq_ignore_ascii_case(front.as_bytes())
-            }
-            None => name.eq_ignore_ascii_case(front.as_bytes()),
+            Some(_) => name.get(..front.len()).is_some_and(|start| is_spelled(start, front)),
+            None => is_spelled(name, front),
         })
 }
 
@@ -47,7 +46,9 @@ mod tests {
 
     #[test]
     fn fields_of_fronts_are_known_in_any_case() {
-        for front in ["Forwarded", "VIA", "X-Forwarded-For", "cf-ray", "Tailscale-User-Login"] {
+        for front in
+            ["Forwarded", "VIA", "X-Forwarded-For", "cf-ray", "Tailscale-User-Login", "X_Forwarded_For"]
+        {
             assert!(is_front_field(front.as_bytes()), "{front}");
         }
         for plain in ["x-forwarded", "viaduct", "cfoo", "accept"] {

@@ -29,7 +29,7 @@ use crate::policy::snapshot::{Bucket, Snapshot};
 pub const SLICE: i64 = 32;
 
 /// The store that machines share.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct QuotaStore {
     /// Where it is, credential included.
     pub url: String,

@@ -73,6 +73,28 @@ fn a_bad_key_ends_the_search_whatever_stands_behind_it() {
 }
 
 #[test]
+fn a_key_in_the_query_is_no_evidence_however_it_is_written() {
+    let minted = minted("ci");
+    let gate = gate_with(std::slice::from_ref(&minted.row));
+    let spelled = minted.key.replacen("weir_", "%77eir%5f", 1);
+    for query in
+        [format!("key={}", minted.key), format!("key={spelled}"), format!("a=b;api_key={}", minted.key)]
+    {
+        let mut request = Request::messages(ASK);
+        request.target = format!("{}?{query}", request.target);
+        request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("x-api-key"));
+        for request in [request.clone(), request.header("x-auth-email", "alice@example.com")] {
+            let reply = gate.client().send(&request).expect("an answer");
+            assert_eq!(reply.status, 401, "{query}: {}", reply.text());
+            let record = gate.record(&reply);
+            assert_eq!(record["fault"]["kind"], "bad_identity");
+            assert!(!record.to_string().contains(&minted.key[8..]), "{record}");
+        }
+    }
+    assert_eq!(gate.provider.requests().0, 0);
+}
+
+#[test]
 fn a_revoked_key_opens_nothing_more_and_a_cut_one_ends_what_runs() {
     let (kept, cut) = (minted("kept"), minted("cut"));
     let gate = gate_with(&[kept.row.clone(), cut.row.clone()]);

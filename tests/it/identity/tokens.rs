@@ -162,3 +162,38 @@ fn bad_tokens_of_the_issuer_end_the_search() {
     let reply = ask(&gate, &[("authorization", &format!("Bearer {strange}")), weaker]);
     assert_eq!(gate.record(&reply)["who"]["source"], "headers");
 }
+
+#[test]
+fn an_issuer_speaks_for_its_own_people_alone() {
+    let (ours, theirs) = (Signer::new("shared"), Signer::new("shared"));
+    let (here, there) = (
+        Published::start(json!({"keys": [ours.public()]})),
+        Published::start(json!({"keys": [theirs.public()]})),
+    );
+    let other = "https://other.example.com";
+    let sources = format!(
+        r#"[{{"source": "jwt", "issuer": "{ISSUER}", "audience": "weir", "jwks": "http://{}/keys"}},
+            {{"source": "jwt", "issuer": "{other}", "audience": "weir", "jwks": "http://{}/keys"}}]"#,
+        here.address, there.address
+    );
+    let gate = Gate::of_file(Knobs::default(), &file(r#"["127.0.0.1:0"]"#, &sources), |_| {});
+    let bearer = |token: String| format!("Bearer {token}");
+    let good = bearer(ours.token(|_| {}));
+    wait_for("the keys", || (ask(&gate, &[("authorization", &good)]).status == 200).then_some(()));
+    let of_the_other = bearer(theirs.token(|claims| claims["iss"] = json!(other)));
+    wait_for("the other's keys", || {
+        (ask(&gate, &[("authorization", &of_the_other)]).status == 200).then_some(())
+    });
+    // Signed by one issuer in the name of the other, under a key id that both have.
+    refused(&gate, &[("authorization", &bearer(theirs.token(|_| {})))], "bad_identity", "signature is wrong");
+    let crossed = bearer(ours.token(|claims| claims["iss"] = json!(other)));
+    refused(&gate, &[("authorization", &crossed)], "bad_identity", "signature is wrong");
+    // A key that the token itself brings is nobody's.
+    let claims =
+        json!({"iss": ISSUER, "aud": "weir", "exp": clock::wall() / 1_000_000 + 300, "email": "a@x"});
+    let brought = theirs.sealed(
+        &json!({"alg": "EdDSA", "kid": "shared", "jwk": theirs.public(), "jku": "http://x/"}),
+        &claims,
+    );
+    refused(&gate, &[("authorization", &bearer(brought))], "bad_identity", "signature is wrong");
+}
