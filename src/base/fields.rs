@@ -134,8 +134,11 @@ impl Fields {
     #[must_use]
     #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let same = |line: &&Line| self.is_named(line, name);
-        self.lines_with(name).iter().find(same).map(|line| self.slice(&line.1))
+        if self.sieve & bit(name.as_bytes()) == 0 { None } else { self.find(name) }
+    }
+
+    fn find(&self, name: &str) -> Option<&[u8]> {
+        self.lines.iter().find(|line| self.is_named(line, name)).map(|line| self.slice(&line.1))
     }
 
     /// As [`Fields::get`], when it is UTF-8.

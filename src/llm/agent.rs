@@ -3,6 +3,8 @@
 //! Ids are chosen by clients: they group records and authorise nothing. Names of headers change with releases; a new
 //! one is a new row.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -35,10 +37,7 @@ pub struct Caller {
 /// Who calls, from the request's head and what its body asks for.
 #[must_use]
 pub fn caller(fields: &Fields, ask: &Ask, principal: &str, endpoint: Endpoint) -> Caller {
-    // Looked up once: most marks are of it.
-    let user_agent = fields.text("user-agent").unwrap_or_default();
-    let fits = |mark: &Mark| mark.fits(user_agent, fields, ask);
-    let agent = AGENTS.iter().find(|agent| agent.marks.iter().any(fits));
+    let agent = INDEX.first(fields, ask).map(|nth| &AGENTS[nth]);
     let (session, session_by) = session(fields, ask, principal, endpoint);
     Caller {
         agent: agent.map_or("", |agent| agent.name).into(),
@@ -76,6 +75,55 @@ enum Mark {
     SystemHas(&'static str),
 }
 
+/// The marks of [`AGENTS`] by what they look at, with the number of their agent: most of the table need not be looked
+/// through, since no program says what begins with another letter, or has such a field, or a system prompt.
+struct Index {
+    /// By the first letter of the user agent.
+    user_agents: [Vec<(usize, &'static Mark)>; 32],
+    anywhere: Vec<(usize, &'static Mark)>,
+    fields: Vec<(usize, &'static Mark)>,
+    systems: Vec<(usize, &'static Mark)>,
+}
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let mut index = Index {
+        user_agents: Default::default(),
+        anywhere: Vec::new(),
+        fields: Vec::new(),
+        systems: Vec::new(),
+    };
+    for (nth, agent) in AGENTS.iter().enumerate() {
+        for mark in agent.marks {
+            let marks = match mark {
+                Mark::UserAgent(start) => &mut index.user_agents[letter(start)],
+                Mark::UserAgentHas(_) => &mut index.anywhere,
+                Mark::Field(_) | Mark::FieldIs(..) | Mark::FieldHas(..) => &mut index.fields,
+                Mark::System(_) | Mark::SystemHas(_) => &mut index.systems,
+            };
+            marks.push((nth, mark));
+        }
+    }
+    index
+});
+
+/// Letters in any case are told apart by their lower five bits.
+fn letter(text: &str) -> usize {
+    usize::from(text.as_bytes().first().copied().unwrap_or_default() & 31)
+}
+
+impl Index {
+    /// Number of the first agent in the table that has a mark here.
+    fn first(&self, fields: &Fields, ask: &Ask) -> Option<usize> {
+        let user_agent = fields.text("user-agent").unwrap_or_default();
+        let systems = if ask.system_start.is_some() { &self.systems[..] } else { &[] };
+        [&self.user_agents[letter(user_agent)], &self.anywhere, &self.fields, systems]
+            .into_iter()
+            .filter_map(|marks| marks.iter().find(|(_, mark)| mark.fits(user_agent, fields, ask)))
+            .map(|(nth, _)| *nth)
+            .min()
+    }
+}
+
 impl Mark {
     fn fits(&self, user_agent: &str, fields: &Fields, ask: &Ask) -> bool {
         match self {
@@ -106,10 +154,7 @@ impl Agent {
 }
 
 fn starts_with(text: &str, start: &str) -> bool {
-    // Of a long table, nearly all are told by their first letter.
-    let first = |text: &str| text.as_bytes().first().map(u8::to_ascii_lowercase);
-    first(text) == first(start)
-        && text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+    text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
 const fn agent(name: &'static str, always_tools: bool, marks: &'static [Mark]) -> Agent {

@@ -234,10 +234,11 @@ impl Account {
         })));
     }
 
-    /// A connection to the provider is in hand; `waited` of that was not our work.
-    pub(super) fn connected(&mut self, waited: Duration) {
-        self.record.times.connected_us = Some(self.elapsed_us());
-        self.waited += waited;
+    /// A connection to the provider is in hand; what has passed since then was not our work.
+    pub(super) fn connected(&mut self, since: Moment) {
+        let now = clock::now();
+        self.record.times.connected_us = Some(micros(now.since(self.began)));
+        self.waited += now.since(since);
     }
 
     /// Time that was the client's and not ours.
@@ -261,7 +262,7 @@ impl Account {
         self.record.bytes.request_sent = bytes as u64;
         if self.record.times.own_us == 0 {
             let own = clock::now().since(self.began).saturating_sub(self.waited);
-            self.record.times.own_us = u64::try_from(own.as_micros()).unwrap_or(u64::MAX).max(1);
+            self.record.times.own_us = micros(own).max(1);
         }
     }
 
@@ -397,7 +398,7 @@ impl Account {
 
     /// Time spent waiting for the client to take bytes.
     pub(super) fn blocked(&mut self, waited: Duration) {
-        self.record.times.blocked_us += u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.record.times.blocked_us += micros(waited);
     }
 
     /// The request body, once no retry can need it any more.
@@ -620,8 +621,12 @@ impl Account {
     }
 
     fn elapsed_us(&self) -> u64 {
-        u64::try_from(clock::now().since(self.began).as_micros()).unwrap_or(u64::MAX)
+        micros(clock::now().since(self.began))
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn outcome_of(fault: &Fault) -> Outcome {

@@ -59,7 +59,7 @@ pub(super) async fn ask(
     body: &mut Body,
     account: &mut Account,
 ) -> Result<Asked, Fault> {
-    let since = clock::now();
+    let waits_since = (!body.is_done()).then(clock::now);
     let boundary = form::boundary(request.head.fields.all("content-type"))?;
     let in_query = heads::models_in_query(&request.head.target);
     let mut reader = matches!(request.head.method.as_str(), "POST" | "PUT" | "PATCH")
@@ -77,7 +77,9 @@ pub(super) async fn ask(
         }
         body.more(core, conn).await?;
     };
-    account.waited(clock::now().since(since));
+    if let Some(since) = waits_since {
+        account.waited(clock::now().since(since));
+    }
     account.request_complete = body.is_done();
     // An object's own endpoints may be asked without a body.
     let bare = body.is_done() && body.bytes.is_empty() && names_no_model(route.endpoint);

@@ -411,7 +411,7 @@ async fn relayed(
             false => upstream::lease(core, provider, limit).await?,
             true => Box::pin(upstream::connect(core, provider, limit)).await?,
         };
-        sending.account.connected(clock::now().since(since));
+        sending.account.connected(since);
         match (Relay { core, conn, sending, lease, others_armed: false, gone: false })
             .run(provider, hop)
             .await

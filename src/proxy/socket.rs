@@ -198,7 +198,7 @@ async fn attempt(
     let since = clock::now();
     // A new one: it leaves HTTP for good.
     let lease = Box::pin(upstream::connect(core, provider, limits.connect)).await?;
-    sending.account.connected(clock::now().since(since));
+    sending.account.connected(since);
     let relay = Relay { core, conn, sending: &mut sending, lease, others_armed: false, gone: false };
     match relay.switch(provider, &hop).await {
         Ok(switched) => Ok(switched),

@@ -12,18 +12,17 @@ pub(super) fn is_own(dialect: Dialect, name: &[u8], object: Raw<'_>) -> bool {
     let object = if object.is_array() { object.elements().next().unwrap_or(object) } else { object };
     let has = |keys: &[&str]| keys.iter().any(|key| object.at(key).is_some());
     let text = |key: &str| object.at(key).and_then(Raw::string).unwrap_or_default();
-    if has(&["error"]) || name == b"error" {
-        return true;
-    }
-    match dialect {
+    // What stands first in an object is asked first, and of every language last, since it needs a look at all members.
+    let own = match dialect {
         Dialect::Messages => {
-            has(&["content", "completion", "input_tokens"])
+            MESSAGES_EVENTS.iter().any(|event| event.as_bytes() == name)
                 || MESSAGES_EVENTS.contains(&text("type").as_str())
-                || MESSAGES_EVENTS.iter().any(|event| event.as_bytes() == name)
+                || has(&["content", "completion", "input_tokens"])
         }
         Dialect::Chat | Dialect::Completions => {
-            has(&["choices"])
-                || ["chat.completion", "text_completion"].iter().any(|own| text("object").starts_with(own))
+            let kind = text("object");
+            ["chat.completion", "text_completion"].iter().any(|own| kind.starts_with(own))
+                || has(&["choices"])
         }
         Dialect::Responses | Dialect::Realtime => {
             let events = |name: &str| name.starts_with("response.") || name == "error";
@@ -57,7 +56,8 @@ pub(super) fn is_own(dialect: Dialect, name: &[u8], object: Raw<'_>) -> bool {
             let text = object.at("response").is_some_and(Raw::is_string);
             (text || has(&["done", "message", "embedding", "embeddings"])) && !has(&["type", "choices"])
         }
-    }
+    };
+    own || name == b"error" || has(&["error"])
 }
 
 const MESSAGES_EVENTS: &[&str] = &[

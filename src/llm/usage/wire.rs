@@ -68,6 +68,20 @@ struct Member<'a> {
     value: Raw<'a>,
 }
 
+impl Member<'_> {
+    fn is_at(&self, path: &[u8]) -> bool {
+        match self.inside.len() {
+            0 => self.name == path,
+            outer => {
+                path.len() == outer + 1 + self.name.len()
+                    && path[outer] == b'.'
+                    && path.starts_with(self.inside)
+                    && path.ends_with(self.name)
+            }
+        }
+    }
+}
+
 /// Room for what providers send, so that one allocation does.
 const MEMBERS: usize = 24;
 
@@ -88,10 +102,7 @@ impl<'a> UsageMembers<'a> {
 
     /// The value at a path of one name or two, parted by a dot. Of a name that comes twice the last counts.
     pub(crate) fn at(&self, path: &str) -> Option<Raw<'a>> {
-        let (inside, name) = path.split_once('.').unwrap_or(("", path));
-        let is = |member: &&Member<'_>| {
-            member.name == name.as_bytes() && member.inside == inside.as_bytes() && !member.value.is_null()
-        };
+        let is = |member: &&Member<'_>| member.is_at(path.as_bytes()) && !member.value.is_null();
         self.0.iter().rev().find(is).map(|member| member.value)
     }
 
