@@ -33,6 +33,10 @@ fn frame(out: &mut Vec<u8>, first: u8, masked: bool, payload: &[u8]) {
 
 /// A message's payload as permessage-deflate has it (RFC 7692 7.2.1).
 fn deflated(stream: &mut Compress, text: &[u8]) -> Vec<u8> {
+    if text.is_empty() {
+        // A compressor that has nothing to flush writes nothing; this is the empty block (7.2.3.6).
+        return vec![0];
+    }
     let mut coded = Vec::with_capacity(text.len() + 64);
     loop {
         let (before_in, before_out) = (stream.total_in(), stream.total_out());

@@ -152,7 +152,10 @@ impl AskReader {
     #[must_use]
     pub fn for_route(route: &Route) -> Self {
         let reader = AskReader::new(route.dialect).with_model_in_path(route.model_in_path.clone());
-        let model_optional = matches!(route.endpoint, Endpoint::Make | Endpoint::Object | Endpoint::Retrieve);
+        let model_optional = matches!(
+            route.endpoint,
+            Endpoint::Make | Endpoint::Object | Endpoint::Retrieve | Endpoint::Results
+        );
         AskReader { stream_in_path: route.stream, model_optional, ..reader }
     }
 

@@ -40,7 +40,8 @@ impl Batch {
             let text = |key| Ok(only(line, key)?.string().unwrap_or_default());
             let route = paths::endpoint(&text("method")?, &text("url")?);
             let runs = |endpoint| {
-                !matches!(endpoint, Endpoint::Make | Endpoint::Object | Endpoint::Models | Endpoint::Socket)
+                use Endpoint::{Make, Models, Object, Results, Socket};
+                !matches!(endpoint, Make | Object | Results | Models | Socket)
             };
             let route =
                 route.filter(|route| runs(route.endpoint)).ok_or(AskFault::BatchLine("names no endpoint"))?;

@@ -50,6 +50,41 @@ pub struct BilledRun {
     /// Its counts.
     #[serde(flatten)]
     pub usage: Usage,
+    /// The longest prompt of those whose counts are added up here, where they are several's: it decides the price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<u64>,
+}
+
+/// What a batch has written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BatchReading {
+    /// Requests that it answers.
+    pub lines: u64,
+    /// Those of them that came to nothing.
+    pub failed: u64,
+    /// The first of them, up to a bound.
+    pub first: Vec<BatchLine>,
+}
+
+/// One request of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BatchLine {
+    /// The client's own name for it.
+    pub custom_id: String,
+    /// Model that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Its counts.
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// Why the answer ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
+    /// Why there is none (`errored`, `expired`, a status).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// What a response said. Names are those of the fixtures' manifest.
@@ -95,6 +130,9 @@ pub struct Reading {
     /// The same by run, in normal form: each is billed at its own model's price.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub billed_runs: Vec<BilledRun>,
+    /// Where this is what a batch has written: its requests. Counts are then those of all together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchReading>,
     /// Why metering gave up, if it did. The bytes passed all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_metered: Option<String>,
@@ -121,6 +159,8 @@ pub struct Meter {
     status: u16,
     dialect: Dialect,
     declared: Declared,
+    /// Whether this is a file that may hold a batch's results.
+    results: bool,
     /// Whether an answer in the API's own language is due: not so of errors, files, sound, and text that was asked for.
     due: bool,
     /// Whether anything in that language has come.
@@ -195,9 +235,10 @@ impl Meter {
             _ if binary => Framing::Binary(Frames::default()),
             _ => Framing::Undecided,
         };
+        let results = endpoint == Endpoint::Results && status < 400;
         let due = (200..300).contains(&status) && status != 204 && endpoint.answers_in_its_language();
         Meter {
-            reader: Reader::new(dialect, fields),
+            reader: if results { Reader::of_results() } else { Reader::new(dialect, fields) },
             framing,
             decoder,
             likenesses: Likenesses::default(),
@@ -206,6 +247,7 @@ impl Meter {
             status,
             dialect,
             declared: Declared::by(fields),
+            results,
             due,
             own: !due,
             gave_up_stream: false,
@@ -281,6 +323,7 @@ impl Meter {
         reading.pending_at_eof = pending;
         reading.not_metered = self.not_metered.map(String::from);
         if reading.not_metered.is_none()
+            && !self.results
             && self.unreadable_events > 0
             && self.unreadable_events == self.events
         {
@@ -378,6 +421,8 @@ impl Meter {
     fn decide(&mut self, text: &[u8]) {
         let Some(start) = text.iter().position(|b| !b" \t\r\n".contains(b)) else { return };
         self.framing = match text[start] {
+            // Any other file.
+            first if self.results && first != b'{' => Framing::Opaque,
             b'{' if self.sends_lines() => Framing::Lines(Lines::new(HELD_BYTES_MAX), 0),
             b'[' if self.sends_arrays() => Framing::Array(Elements::new(HELD_BYTES_MAX)),
             b'{' | b'[' => Framing::Json(Vec::new()),
@@ -394,6 +439,7 @@ impl Meter {
 
     fn sends_lines(&self) -> bool {
         self.declared == Declared::Lines
+            || self.results
             || (self.dialect == Dialect::Ollama && self.declared != Declared::Json)
     }
 

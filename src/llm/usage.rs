@@ -55,4 +55,32 @@ impl Usage {
     pub fn is_unknown(&self) -> bool {
         *self == Usage::default()
     }
+
+    /// Both together; what neither knows stays unknown.
+    #[must_use]
+    pub fn plus(self, other: &Usage) -> Usage {
+        let sum = |one: Option<u64>, two: Option<u64>| match (one, two) {
+            (None, None) => None,
+            (one, two) => Some(one.unwrap_or(0).saturating_add(two.unwrap_or(0))),
+        };
+        Usage {
+            input_tokens: sum(self.input_tokens, other.input_tokens),
+            uncached_input_tokens: sum(self.uncached_input_tokens, other.uncached_input_tokens),
+            output_tokens: sum(self.output_tokens, other.output_tokens),
+            cache_read_tokens: sum(self.cache_read_tokens, other.cache_read_tokens),
+            cache_write_tokens: sum(self.cache_write_tokens, other.cache_write_tokens),
+            cache_write_5m_tokens: sum(self.cache_write_5m_tokens, other.cache_write_5m_tokens),
+            cache_write_1h_tokens: sum(self.cache_write_1h_tokens, other.cache_write_1h_tokens),
+            reasoning_tokens: sum(self.reasoning_tokens, other.reasoning_tokens),
+            audio_input_tokens: sum(self.audio_input_tokens, other.audio_input_tokens),
+            audio_output_tokens: sum(self.audio_output_tokens, other.audio_output_tokens),
+            tool_use_prompt_tokens: sum(self.tool_use_prompt_tokens, other.tool_use_prompt_tokens),
+            cache_read_audio_tokens: sum(self.cache_read_audio_tokens, other.cache_read_audio_tokens),
+            image_input_tokens: sum(self.image_input_tokens, other.image_input_tokens),
+            image_output_tokens: sum(self.image_output_tokens, other.image_output_tokens),
+            web_searches: sum(self.web_searches, other.web_searches),
+            file_searches: sum(self.file_searches, other.file_searches),
+            audio_seconds: sum(self.audio_seconds, other.audio_seconds),
+        }
+    }
 }

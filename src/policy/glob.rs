@@ -119,7 +119,7 @@ impl Glob {
         if pattern.contains("**") {
             return true;
         }
-        self.pattern.contains('/') && Self::new(pattern).is_ok_and(|glob| glob.matches(first))
+        self.pattern.contains('/') && Self::new(pattern).map_or(pattern == first, |glob| glob.matches(first))
     }
 
     fn literal(&self, len: u16) -> &[u8] {

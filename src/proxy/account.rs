@@ -491,6 +491,10 @@ impl Account {
                 // What a batch or a file tells of its past was billed elsewhere.
                 self.record.reading.usage = Usage::default();
             }
+            if self.record.reading.batch.is_some() {
+                // By it a second reading is known as one.
+                self.record.reading.response_id = self.route.as_ref().and_then(|route| route.object.clone());
+            }
         }
         if let Some(hash) = self.hash_in.take() {
             self.record.request_hash = hexadecimal(hash.digest());

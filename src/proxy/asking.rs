@@ -128,13 +128,13 @@ pub(super) async fn ask(
 
 /// Whether bodies of an endpoint need not name a model.
 fn names_no_model(endpoint: Endpoint) -> bool {
-    matches!(endpoint, Endpoint::Make | Endpoint::Object | Endpoint::Retrieve)
+    matches!(endpoint, Endpoint::Make | Endpoint::Object | Endpoint::Retrieve | Endpoint::Results)
 }
 
 /// Whether ids in the body decide where it goes, so that all of it is read first.
 fn decides_by_objects(route: &Route) -> bool {
     matches!(route.dialect, Dialect::Responses | Dialect::Interactions)
-        || matches!(route.endpoint, Endpoint::Make | Endpoint::Object)
+        || matches!(route.endpoint, Endpoint::Make | Endpoint::Object | Endpoint::Results)
 }
 
 /// Whether any coding stands over the body.

@@ -11,6 +11,7 @@
 //!
 //! Frames of a WebSocket are exchanges of their own: whoever has a [`Record`] can reserve and settle here.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,13 +20,14 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::core::Core;
 use super::fault::{Fault, Kind};
-use crate::base::clock;
+use crate::base::clock::{self, Wall};
 use crate::llm::agent::Caller;
 use crate::llm::ask;
 use crate::llm::dialect::Endpoint;
 use crate::llm::ending::Ending;
-use crate::llm::meter::Reading;
+use crate::llm::meter::BilledRun;
 use crate::llm::price::book::Names;
+use crate::llm::price::rate::{self, Rate};
 use crate::llm::price::{Book, Cards, Counts, Listing, Terms};
 use crate::llm::usage::Usage;
 use crate::policy::decide::Hop;
@@ -122,10 +124,11 @@ fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal
     let billed = costs_tokens(draw.endpoint);
     let (likely, most) = match billed {
         true => {
-            let cost = |usage: &Usage| cost(core, &snapshot, draw.provider, names(asked.model, None), usage);
+            let names = names(asked.model, None);
+            let cost = |usage: &Usage| cost(core, &snapshot, draw.provider, names, &Bill::plain(usage));
             (cost(&till.seen.likely(&asked)), cost(&till.seen.most(&asked)))
         }
-        false => (FREE, FREE),
+        false => (later(core, &snapshot, draw), FREE),
     };
     let groups = groups(&snapshot, draw);
     let drawn = Drawn {
@@ -196,7 +199,7 @@ impl Held {
     /// The bucket that a stream has overrun by what has passed of it.
     fn overrun(&self, core: &Core, passed: Passed) -> Option<&str> {
         let usage = at_least(&Usage::default(), self.input_tokens?, output_seen(true, passed));
-        self.reservation.overrun(self.cost(core, None, &usage))
+        self.reservation.overrun(self.cost(core, &usage))
     }
 
     /// Nothing was executed: everything is given back.
@@ -219,18 +222,53 @@ impl Held {
         if unsaid && record.outcome == Outcome::ProviderError {
             return (Cost::NOTHING, false);
         }
+        if reading.batch.is_some() {
+            let charged = core.batches.borrow_mut().charges(record);
+            return (if charged { self.said_cost(core, record) } else { FREE }, false);
+        }
         let Some(input_tokens) = self.input_tokens else { return (FREE, false) };
         let whole = reading.complete && reading.usage.output_tokens.is_some();
         if whole {
             core.till.borrow_mut().seen.note(&self.asked(), &reading.usage);
-            return (self.cost(core, reading.model.as_deref(), &billed(reading)), false);
+            return (self.said_cost(core, record), false);
         }
         let usage = at_least(&reading.usage, input_tokens, output_seen(reading.stream, passed));
-        (self.cost(core, reading.model.as_deref(), &usage), true)
+        (self.run_cost(core, record, &BilledRun { usage, ..BilledRun::default() }), true)
     }
 
-    fn cost(&self, core: &Core, answered: Option<&str>, usage: &Usage) -> Cost {
-        cost(core, &self.snapshot, &self.provider, names(&self.model, answered), usage)
+    /// What the provider said, priced as the store prices it: each sampling run at its own model, all of them under the
+    /// terms of the response.
+    fn said_cost(&self, core: &Core, record: &Record) -> Cost {
+        let reading = &record.reading;
+        if reading.billed_runs.is_empty() {
+            let run = BilledRun { usage: reading.usage, ..BilledRun::default() };
+            return self.run_cost(core, record, &run);
+        }
+        let mut sum = FREE;
+        for (place, run) in reading.billed_runs.iter().enumerate() {
+            // Searches of one answer stand beside its runs.
+            let searches = reading.usage.web_searches.filter(|_| place == 0 && reading.batch.is_none());
+            let usage = Usage { web_searches: run.usage.web_searches.or(searches), ..run.usage };
+            let cost = self.run_cost(core, record, &BilledRun { usage, ..run.clone() });
+            sum.tokens = sum.tokens.saturating_add(cost.tokens);
+            sum.dollars = sum.dollars.and_then(|sum| Some(sum.saturating_add(cost.dollars?)));
+        }
+        sum
+    }
+
+    fn run_cost(&self, core: &Core, record: &Record, run: &BilledRun) -> Cost {
+        let answered = run.model.as_deref().or(record.reading.model.as_deref());
+        let prompt = run.prompt.or(run.usage.input_tokens).unwrap_or(0);
+        let terms = rate::terms_at(&record.reading.terms, &record.path);
+        let at = record.times.accepted_at_us;
+        let rate = Rate::of(answered.unwrap_or(&self.model), None, prompt, &terms, at);
+        let bill = Bill { terms: &rate.terms, at: rate.moment(at), usage: &run.usage, prompt };
+        cost(core, &self.snapshot, &self.provider, names(&self.model, answered), &bill)
+    }
+
+    /// Before anything was said.
+    fn cost(&self, core: &Core, usage: &Usage) -> Cost {
+        cost(core, &self.snapshot, &self.provider, names(&self.model, None), &Bill::plain(usage))
     }
 
     fn asked(&self) -> Asked<'_> {
@@ -256,16 +294,81 @@ fn note(held: quota::Held<'_>) -> QuotaNote {
 /// A request that costs no tokens.
 const FREE: Cost = Cost { dollars: Some(0), tokens: 0, requests: 1 };
 
-/// Whether tokens are billed there.
-fn costs_tokens(endpoint: Endpoint) -> bool {
-    use Endpoint::{CountTokens, Direct, Models, Retrieve, Socket};
-    !matches!(endpoint, CountTokens | Direct | Models | Retrieve | Socket)
+/// What costs nothing now. Of a batch the price must be known all the same: it is charged when its results are read.
+fn later(core: &Core, snapshot: &Snapshot, draw: &Draw<'_>) -> Cost {
+    let one = Usage { input_tokens: Some(1), output_tokens: Some(1), ..Usage::default() };
+    let priced = |model: &String| {
+        cost(core, snapshot, draw.provider, names(model, None), &Bill::plain(&one)).dollars.is_some()
+    };
+    let makes = draw.endpoint == Endpoint::Make;
+    let unpriced = makes && !draw.ask.model.iter().chain(&draw.ask.other_models).all(priced);
+    Cost { dollars: if unpriced { None } else { FREE.dollars }, ..FREE }
 }
 
-fn cost(core: &Core, snapshot: &Snapshot, provider: &Provider, names: Names<'_>, usage: &Usage) -> Cost {
-    let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
-    let dollars = core.prices.borrow_mut().price(&snapshot.prices, provider, names, usage);
+/// Whether tokens are billed there. A batch is charged when its results are read, since only they say what it took.
+fn costs_tokens(endpoint: Endpoint) -> bool {
+    use Endpoint::{CountTokens, Direct, Make, Models, Object, Results, Retrieve, Socket};
+    !matches!(endpoint, CountTokens | Direct | Make | Models | Object | Results | Retrieve | Socket)
+}
+
+/// What is to be priced.
+struct Bill<'a> {
+    terms: &'a Terms,
+    at: Wall,
+    usage: &'a Usage,
+    /// Length of the prompt that picks the price, in tokens.
+    prompt: u64,
+}
+
+impl<'a> Bill<'a> {
+    /// Under the ordinary terms, now.
+    fn plain(usage: &'a Usage) -> Self {
+        const ORDINARY: &Terms =
+            &Terms { service_tier: None, speed: None, inference_geo: None, region: None };
+        Bill { terms: ORDINARY, at: clock::wall(), usage, prompt: usage.input_tokens.unwrap_or(0) }
+    }
+}
+
+fn cost(core: &Core, snapshot: &Snapshot, provider: &Provider, names: Names<'_>, bill: &Bill<'_>) -> Cost {
+    let tokens = bill.usage.input_tokens.unwrap_or(0).saturating_add(bill.usage.output_tokens.unwrap_or(0));
+    let mut prices = core.prices.borrow_mut();
+    let dollars = prices.price(&snapshot.prices, provider, names, bill).or_else(|| {
+        // Terms that no list prices would make a request free of charge: the ordinary ones hold then.
+        let ordinary = Bill { terms: Bill::plain(bill.usage).terms, ..*bill };
+        prices.price(&snapshot.prices, provider, names, &ordinary)
+    });
     Cost { dollars, tokens: signed(tokens), requests: 1 }
+}
+
+/// Batches whose results were charged on this core. Another core, or the next start, charges one that is read again
+/// once more; what the store sums up counts it once.
+#[derive(Default)]
+pub(super) struct Batches {
+    charged: HashSet<u64>,
+}
+
+/// Batches remembered; at the bound all are forgotten.
+const BATCHES_MAX: usize = 4096;
+
+impl Batches {
+    /// Whether these results are to be charged: always, until they were once delivered whole.
+    fn charges(&mut self, record: &Record) -> bool {
+        let mut hash = Xxh3::new();
+        hash.update(record.provider.as_bytes());
+        hash.update(&[0]);
+        hash.update(record.reading.response_id.as_deref().unwrap_or_default().as_bytes());
+        let key = hash.digest();
+        if self.charged.contains(&key) {
+            return false;
+        }
+        if record.is_whole() {
+            if self.charged.len() >= BATCHES_MAX {
+                self.charged.clear();
+            }
+            self.charged.insert(key);
+        }
+        true
+    }
 }
 
 fn names<'a>(asked: &'a str, answered: Option<&'a str>) -> Names<'a> {
@@ -286,30 +389,14 @@ impl Prices {
         book: &Arc<Book>,
         provider: &Provider,
         names: Names<'_>,
-        usage: &Usage,
+        bill: &Bill<'_>,
     ) -> Option<i64> {
         if !Arc::ptr_eq(&self.book, book) {
             *self = Prices { book: Arc::clone(book), cards: Cards::of(Arc::clone(book)) };
         }
         let listing: &Listing = &provider.listing;
-        let counts = Counts::of(usage);
-        self.cards.cost(&provider.id, listing, names, &Terms::default(), clock::wall(), &counts).ok()
-    }
-}
-
-/// Usage as billed: where a response was made in several runs, their sum and not its top level.
-fn billed(reading: &Reading) -> Usage {
-    let Some(totals) = &reading.billed_totals_over_iterations else { return reading.usage };
-    let count = |name: &str| totals.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
-    let (read, write) = (count("cache_read_tokens"), count("cache_write_tokens"));
-    let uncached = count("uncached_input_tokens");
-    Usage {
-        input_tokens: Some(uncached.saturating_add(read).saturating_add(write)),
-        uncached_input_tokens: Some(uncached),
-        output_tokens: Some(count("output_tokens")),
-        cache_read_tokens: Some(read),
-        cache_write_tokens: Some(write),
-        ..reading.usage
+        let counts = Counts { prompt: bill.prompt, ..Counts::of(bill.usage) };
+        self.cards.cost(&provider.id, listing, names, bill.terms, bill.at, &counts).ok()
     }
 }
 

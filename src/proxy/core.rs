@@ -16,7 +16,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use tokio::sync::{mpsc, watch};
 
-use super::budget::Prices;
+use super::budget::{Batches, Prices};
 use super::conn;
 use super::credentials::Credentials;
 use super::crowd::Crowd;
@@ -119,6 +119,8 @@ pub struct Core {
     pub(super) till: RefCell<Till>,
     pub(super) drain_timeout: Duration,
     pub(super) prices: RefCell<Prices>,
+    /// Batches that were charged.
+    pub(super) batches: RefCell<Batches>,
     boot: u32,
     count: Cell<u64>,
     all: Stats,
@@ -225,6 +227,7 @@ impl Core {
             till: RefCell::new(Till::over(setup.budgets)),
             drain_timeout: setup.drain_timeout,
             prices: RefCell::default(),
+            batches: RefCell::default(),
             boot: setup.boot,
             count: Cell::new(0),
             all: setup.stats,

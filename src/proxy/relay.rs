@@ -145,7 +145,9 @@ impl Relay<'_, '_> {
     async fn upload(&mut self, provider: &Provider, hop: Option<&Hop>) -> Result<(), Broken> {
         let form = self.form();
         let mut head = Vec::with_capacity(2048);
-        let added = added_fields(hop, self.sending.account.asks_plain());
+        // What has to be told apart as it passes is asked for without a content coding.
+        let plain = self.sending.account.asks_plain() || self.sending.asked_usage;
+        let added = added_fields(hop, plain);
         let body = if signs(provider) { self.sending.body.sendable() } else { &[] };
         let outbound = Outbound {
             request: self.sending.request,
@@ -778,6 +780,7 @@ impl Down {
         let shape = match (&response.framing, version) {
             // What is taken out makes other chunks of the rest.
             (_, Version::Http11) if hides => Shape::Wrapped,
+            (_, Version::Http10) if hides => Shape::Unwrapped,
             (Framing::UntilClose, Version::Http11) => Shape::Wrapped,
             // What may be ended early cannot keep the provider's framing.
             (_, Version::Http11) if relay.sending.account.may_end() => Shape::Wrapped,

@@ -35,9 +35,9 @@ impl Delivered {
 
     /// Mark the record if its response was recorded before.
     pub fn judge(&mut self, record: &mut Record) {
-        if let Some(key) = key(record) {
-            record.delivered_again = !self.is_new(key);
-        }
+        let Some(key) = key(record) else { return };
+        record.delivered_again =
+            if record.is_whole() { !self.is_new(key) } else { self.known.contains(&key) };
     }
 
     fn is_new(&mut self, key: i64) -> bool {
@@ -57,8 +57,9 @@ impl Delivered {
 /// The response that a record bills, where the API delivers by id: a hash of provider and id.
 #[must_use]
 pub fn key(record: &Record) -> Option<i64> {
-    let by_id = matches!(record.dialect, Some(Dialect::Responses | Dialect::Interactions));
     let reading = &record.reading;
+    let by_id = matches!(record.dialect, Some(Dialect::Responses | Dialect::Interactions));
+    let by_id = by_id || reading.batch.is_some();
     let id = reading.response_id.as_ref().filter(|_| by_id && !reading.usage.is_unknown())?;
     let mut hash = Xxh3::new();
     hash.update(record.provider.as_bytes());

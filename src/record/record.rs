@@ -292,6 +292,16 @@ pub struct Record {
     pub socket: Option<ExchangeId>,
 }
 
+impl Record {
+    /// Whether all that is billed under its response's id was delivered. What a batch has written may be fetched in
+    /// parts: a part is billed as far as it goes, and the whole once more, rather than nobody for what was left out.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let whole = self.status == 200 && self.outcome == Outcome::Ok && self.reading.complete;
+        self.reading.batch.is_none() || whole
+    }
+}
+
 /// The small entry at admission: makes a crash visible, and is the live view until the close.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

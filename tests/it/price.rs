@@ -145,6 +145,11 @@ fn usage_is_asked_for_and_kept_from_who_did_not_ask() {
     assert_eq!(record.estimated_usage, None);
     assert_eq!(record.bytes.response_sent, text.len() as u64);
     assert!(record.bytes.response_received > record.bytes.response_sent);
+    // What is to be kept from the client has to be told apart: no coding is asked for, whatever the client takes.
+    let coded = Request::chat(CHAT).header("accept-encoding", "gzip, br, zstd");
+    assert!(!gate.client().send(&coded).expect("a reply").text().contains("\"usage\":{"));
+    let served = gate.provider.wait(2, Duration::from_secs(5));
+    assert_eq!(served[1].header("accept-encoding"), Some("identity"));
     let asking = CHAT.replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1);
     let asked = gate.client().send(&Request::chat(&asking)).expect("a reply");
     assert!(asked.text().contains("\"usage\":{"));

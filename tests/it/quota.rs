@@ -363,11 +363,11 @@ fn a_stream_that_overruns_is_ended_in_its_own_words() {
     }
 }
 
-#[test]
-fn dollars_are_counted_by_the_price_list() {
-    let gate = Gate::with(Knobs::default(), Limits::default(), |options| {
+/// A gateway under a bucket of dollars, whose provider's models are priced as Anthropic's.
+fn dollars(capacity: &str) -> Gate {
+    Gate::with(Knobs::default(), Limits::default(), |options| {
         let mut snapshot =
-            under(&options.snapshot, &json!({ "each:<user>": {"capacity": "$0.01", "rate": "$0.01/day"} }));
+            under(&options.snapshot, &json!({ "each:<user>": {"capacity": capacity, "rate": "$0.01/day"} }));
         let priced = |provider: &Arc<Provider>| {
             let basis = weir::llm::price::CostBasis::Anthropic;
             let listing = weir::llm::price::Listing { basis: Some(basis), ..Default::default() };
@@ -375,7 +375,12 @@ fn dollars_are_counted_by_the_price_list() {
         };
         snapshot.providers = snapshot.providers.iter().map(priced).collect();
         weir::server::Options { snapshot: Arc::new(snapshot), ..options }
-    });
+    })
+}
+
+#[test]
+fn dollars_are_counted_by_the_price_list() {
+    let gate = dollars("$0.01");
     // Claude Sonnet 4.5: three dollars a million in, fifteen out.
     gate.provider.can("/v1/messages", used(1_000, 500));
     let reply = gate.client().send(&Request::messages(ASK)).expect("a reply");
@@ -387,4 +392,130 @@ fn dollars_are_counted_by_the_price_list() {
     let other = ASK.replace("claude-sonnet-4-5", "no-such-model");
     let unpriced = gate.client().send(&Request::messages(other)).expect("a reply");
     assert!(unpriced.status == 429 && unpriced.text().contains("no known price"), "{}", unpriced.text());
+}
+
+/// What the store says that an answer cost, and what the bucket was charged for it.
+fn cost_and_charge(gate: &Gate, reply: &Reply) -> (Option<i64>, Option<i64>) {
+    let charged = record(gate, reply)["quotas"][0]["charged"].as_i64();
+    let reader = Reader::open(gate.data.path()).expect("the store");
+    let shown = reader.show(reply.header("x-weir-id").expect("an id")).expect("readable").expect("a record");
+    (shown.worth.cost_nanodollars, charged)
+}
+
+#[test]
+fn a_quota_is_charged_what_the_store_says_an_answer_cost() {
+    let gate = dollars("$1000");
+    let usage = |more: Value| {
+        let mut usage = json!({"input_tokens": 1_000, "output_tokens": 100, "cache_read_input_tokens": 10});
+        usage.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        json!({"type": "message", "id": "m", "model": "claude-opus-4-8", "stop_reason": "end_turn", "content": [], "usage": usage})
+    };
+    let run = |model: Option<&str>| json!({"type": "message", "model": model, "input_tokens": 2_000, "output_tokens": 30});
+    let ordinary = 1_000 * 5_000 + 100 * 25_000 + 10 * 500;
+    for (more, expected) in [
+        (json!({}), Some(ordinary)),
+        (json!({"service_tier": "standard"}), Some(ordinary)),
+        (json!({"service_tier": "batch"}), Some(ordinary / 2)),
+        (json!({"speed": "fast"}), Some(ordinary * 2)),
+        (json!({"inference_geo": "us"}), Some(ordinary * 11 / 10)),
+        (json!({"server_tool_use": {"web_search_requests": 2}}), Some(ordinary + 20_000_000)),
+        // Each run at its own model; the top level is not billed.
+        (
+            json!({"iterations": [run(None), run(Some("claude-sonnet-5"))]}),
+            Some(2_000 * (5_000 + 2_000) + 30 * (25_000 + 10_000)),
+        ),
+        // What no list prices costs nobody knows what, and charges what the ordinary tier would.
+        (json!({"service_tier": "made-up"}), None),
+    ] {
+        let body = usage(more.clone()).to_string();
+        gate.provider
+            .can("/v1/messages", Canned::new(200).header("content-type", "application/json").body(&body));
+        let ask = ASK.replace("claude-sonnet-4-5", "claude-opus-4-8");
+        let reply = gate.client().send(&Request::messages(&ask)).expect("a reply");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let (cost, charged) = cost_and_charge(&gate, &reply);
+        assert_eq!(cost, expected, "{more}");
+        assert_eq!(charged, Some(expected.unwrap_or(ordinary)), "{more}");
+    }
+}
+
+#[test]
+fn a_batch_is_charged_when_its_results_are_read_at_the_batch_tier_and_once() {
+    let gate = dollars("$1000");
+    let json_kind = ("content-type", "application/json");
+    let made = r#"{"id":"msgbatch_1","type":"message_batch","processing_status":"in_progress"}"#;
+    gate.provider.can("/v1/messages/batches", Canned::new(200).header(json_kind.0, json_kind.1).body(made));
+    let create = |model: &str| {
+        let body = format!(
+            r#"{{"requests":[{{"custom_id":"a","params":{{"model":"{model}","max_tokens":9,"messages":[]}}}}]}}"#
+        );
+        let request = Request::new("POST", "/v1/messages/batches", body).header(json_kind.0, json_kind.1);
+        gate.client().send(&request.header("anthropic-version", "2023-06-01")).expect("a reply")
+    };
+    let unpriced = create("nobodys-model");
+    assert!(unpriced.status == 429 && unpriced.text().contains("no known price"), "{}", unpriced.text());
+    let created = create("claude-opus-4-8");
+    assert_eq!((created.status, created.text().as_str()), (200, made));
+    assert_eq!(cost_and_charge(&gate, &created).1, Some(0));
+    let line = |id: &str, model: &str, input: u64| {
+        let usage = json!({"input_tokens": input, "output_tokens": 10, "service_tier": "batch"});
+        let message = json!({"id": id, "type": "message", "model": model, "stop_reason": "end_turn", "content": [], "usage": usage});
+        json!({"custom_id": id, "result": {"type": "succeeded", "message": message}}).to_string()
+    };
+    let lines = [
+        line("a", "claude-opus-4-8", 1_000),
+        line("b", "claude-opus-4-8", 2_000),
+        line("c", "claude-sonnet-5", 500),
+        json!({"custom_id": "d", "result": {"type": "errored", "error": {"type": "invalid_request"}}})
+            .to_string(),
+    ];
+    let results = lines.join("\n") + "\n";
+    // Half of 5 and 25 dollars a million, and of 2 and 10.
+    let expected = (3_000 * 5_000 + 20 * 25_000 + 500 * 2_000 + 10 * 10_000) / 2;
+    let path = "/v1/messages/batches/msgbatch_1/results";
+    for (round, charged) in [("first", expected), ("again", 0)] {
+        let canned = Canned::new(200).header("content-type", "application/x-jsonl").body(&results);
+        gate.provider.can(path, canned.chunked(&[50]));
+        let reply = gate.client().send(&Request::get(path)).expect("a reply");
+        assert_eq!((reply.status, reply.text()), (200, results.clone()), "{round}");
+        assert_eq!(cost_and_charge(&gate, &reply).1, Some(charged), "{round}");
+        let record = record(&gate, &reply);
+        assert_eq!((&record["batch"]["lines"], &record["batch"]["failed"]), (&json!(4), &json!(1)));
+        assert_eq!(record["batch"]["first"][2]["custom_id"], "c");
+        assert_eq!((&record["input_tokens"], &record["service_tier"]), (&json!(3_500), &json!("batch")));
+        assert_eq!(record["outcome"], "ok");
+    }
+    let reader = Reader::open(gate.data.path()).expect("the store");
+    let total = &reader.usage(&Filter::default(), weir::record::store::GroupBy::Total).expect("usage")[0];
+    assert_eq!(total.cost.cost_nanodollars, Some(expected));
+    assert_eq!((total.usage.input_tokens, total.cost.cost_unknown), (Some(3_500), 0));
+}
+
+#[test]
+fn a_batch_read_in_part_is_billed_as_far_as_it_goes_and_the_whole_once_more() {
+    let gate = dollars("$1000");
+    let body = json!({"id": "c", "object": "chat.completion", "model": "claude-opus-4-8", "choices": [], "usage": {"prompt_tokens": 1_000, "completion_tokens": 10}});
+    let line = |id: &str| {
+        json!({"id": "x", "custom_id": id, "response": {"status_code": 200, "body": body}, "error": null})
+            .to_string()
+    };
+    let results = [line("a"), line("b")].join("\n");
+    let one = (1_000 * 5_000 + 10 * 25_000) / 2;
+    let path = "/v1/files/file_out/content";
+    let make = Canned::new(200)
+        .header("content-type", "application/json")
+        .body(r#"{"id":"batch_1","output_file_id":"file_out"}"#);
+    gate.provider.can("/v1/batches", make);
+    let create = Request::new("POST", "/v1/batches", "{}").header("content-type", "application/json");
+    assert_eq!(gate.client().send(&create).expect("a reply").status, 200);
+    for (part, charged) in [(line("a").len() + 30, one), (results.len(), 2 * one), (results.len(), 0)] {
+        // What is cut off ends with the connection, before the length that was promised.
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
+            results.len()
+        );
+        gate.provider.can(path, Canned::raw(head + &results[..part]));
+        let reply = gate.client().send(&Request::get(path)).expect("a reply");
+        assert_eq!(cost_and_charge(&gate, &reply).1, Some(charged), "{part} of {}", results.len());
+    }
 }

@@ -263,7 +263,7 @@ fn terms(usage: &UsageMembers<'_>) -> Terms {
 
 /// One sampling run as it is billed. Searches stand at the top level only.
 fn billed_run(run: &UsageMembers<'_>) -> BilledRun {
-    BilledRun { model: run.text("model"), usage: normal(run) }
+    BilledRun { model: run.text("model"), usage: normal(run), prompt: None }
 }
 
 /// The sampling runs of one response (compaction, advisor, server-tool loops) and their sums: what is billed. The

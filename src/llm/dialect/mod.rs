@@ -15,6 +15,7 @@ mod openai;
 mod own;
 pub mod paths;
 mod responses;
+mod results;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -176,6 +177,8 @@ pub(crate) enum Reader {
     /// Boxed: it holds two others' readers, and Bedrock's JSON languages are the rare ones.
     Invoke(Box<invoke::Reader>),
     Ollama(ollama::Reader),
+    /// Boxed: few responses are what a batch has written.
+    Results(Box<results::Reader>),
 }
 
 /// The same expression for whichever reader it is.
@@ -191,6 +194,7 @@ macro_rules! each {
             Reader::Converse($name) => $do,
             Reader::Invoke($name) => $do,
             Reader::Ollama($name) => $do,
+            Reader::Results($name) => $do,
         }
     };
 }
@@ -216,6 +220,11 @@ impl Reader {
         }
     }
 
+    /// A reader of what a batch has written, in whichever language each line is.
+    pub(crate) fn of_results() -> Self {
+        Reader::Results(Box::default())
+    }
+
     /// Keys that events of this dialect carry and nobody reads in a silent one.
     pub(crate) fn unread(&self) -> Unread {
         match self {
@@ -223,7 +232,11 @@ impl Reader {
             Reader::Chat(_) | Reader::Openai(_) => chat::UNREAD,
             Reader::Responses(_) => responses::UNREAD,
             Reader::Interactions(_) => interactions::UNREAD,
-            Reader::Gemini(_) | Reader::Converse(_) | Reader::Invoke(_) | Reader::Ollama(_) => gemini::UNREAD,
+            Reader::Gemini(_)
+            | Reader::Converse(_)
+            | Reader::Invoke(_)
+            | Reader::Ollama(_)
+            | Reader::Results(_) => gemini::UNREAD,
         }
     }
 
@@ -270,6 +283,7 @@ impl Reader {
             Reader::Interactions(reader) => &reader.draft,
             Reader::Converse(reader) => &reader.draft,
             Reader::Ollama(reader) => &reader.draft,
+            Reader::Results(reader) => &reader.draft,
         }
     }
 
@@ -284,6 +298,7 @@ impl Reader {
             Reader::Interactions(reader) => &mut reader.draft,
             Reader::Converse(reader) => &mut reader.draft,
             Reader::Ollama(reader) => &mut reader.draft,
+            Reader::Results(reader) => &mut reader.draft,
         }
     }
 

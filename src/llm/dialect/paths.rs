@@ -19,6 +19,8 @@ pub enum Endpoint {
     Compact,
     /// An answer that was made earlier is fetched, resumed or cancelled: billed once, under its id.
     Retrieve,
+    /// What a batch has written is fetched: many answers, each billed.
+    Results,
     /// Texts become vectors.
     Embeddings,
     /// Images are made or changed.
@@ -229,14 +231,14 @@ const TABLE: &[Row] = &[
 
     post("/v1/files", Dialect::Responses, Endpoint::Make, Flag::Batches),
     row("GET", "/v1/files/{id}", Dialect::Responses, Endpoint::Object, Flag::Batches),
-    row("GET", "/v1/files/{id}/content", Dialect::Responses, Endpoint::Object, Flag::Batches),
+    row("GET", "/v1/files/{id}/content", Dialect::Responses, Endpoint::Results, Flag::Batches),
     row("DELETE", "/v1/files/{id}", Dialect::Responses, Endpoint::Object, Flag::Batches),
     post("/v1/batches", Dialect::Responses, Endpoint::Make, Flag::Batches),
     row("GET", "/v1/batches/{id}", Dialect::Responses, Endpoint::Object, Flag::Batches),
     post("/v1/batches/{id}/cancel", Dialect::Responses, Endpoint::Object, Flag::Batches),
     post("/v1/messages/batches", Dialect::Messages, Endpoint::Make, Flag::Batches),
     row("GET", "/v1/messages/batches/{id}", Dialect::Messages, Endpoint::Object, Flag::Batches),
-    row("GET", "/v1/messages/batches/{id}/results", Dialect::Messages, Endpoint::Retrieve, Flag::Batches),
+    row("GET", "/v1/messages/batches/{id}/results", Dialect::Messages, Endpoint::Results, Flag::Batches),
     post("/v1/messages/batches/{id}/cancel", Dialect::Messages, Endpoint::Object, Flag::Batches),
     row("DELETE", "/v1/messages/batches/{id}", Dialect::Messages, Endpoint::Object, Flag::Batches),
 

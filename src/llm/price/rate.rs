@@ -72,10 +72,8 @@ impl Rate {
     /// moment, under these terms.
     #[must_use]
     pub fn of(model: &str, asked: Option<&str>, prompt: u64, terms: &Terms, at: u64) -> Rate {
-        let family = model.to_ascii_lowercase();
-        let steps = STEPS.iter().find(|(name, _)| family.contains(name)).map_or(&[][..], |(_, steps)| *steps);
-        let above = steps.iter().rev().find(|step| prompt > **step).copied().unwrap_or(0);
-        let by_hour = family.contains(BY_HOUR);
+        let above = step_of(model, prompt);
+        let by_hour = model.to_ascii_lowercase().contains(BY_HOUR);
         Rate {
             asked: asked.filter(|asked| !model.starts_with(asked)).map(|asked| cut(asked, NAME_BYTES_MAX)),
             terms: Terms {
@@ -108,6 +106,23 @@ impl Rate {
         const DAY_US: u64 = 48 * HALF_HOUR_US;
         self.half_hour.map_or(at, |half| at / DAY_US * DAY_US + half * HALF_HOUR_US)
     }
+}
+
+/// The last length that a prompt of this model has passed at which a list of its family has a step; 0 below all.
+#[must_use]
+pub fn step_of(model: &str, prompt: u64) -> u64 {
+    let family = model.to_ascii_lowercase();
+    let steps = STEPS.iter().find(|(name, _)| family.contains(name)).map_or(&[][..], |(_, steps)| *steps);
+    steps.iter().rev().find(|step| prompt > **step).copied().unwrap_or(0)
+}
+
+/// Terms of an exchange: those that the response said, and the region that a path names (Vertex).
+#[must_use]
+pub fn terms_at(said: &Terms, path: &str) -> Terms {
+    let by_path = path.split_once("/locations/").and_then(|(_, rest)| rest.split('/').next());
+    // A placeholder is led to the provider's own region.
+    let by_path = by_path.filter(|region| !region.starts_with('_'));
+    Terms { region: said.region.clone().or_else(|| by_path.map(str::to_owned)), ..said.clone() }
 }
 
 /// Tiers at which the ordinary price holds.

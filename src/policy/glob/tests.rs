@@ -107,3 +107,9 @@ fn next(seed: &mut u64) -> u64 {
     *seed ^= *seed << 17;
     *seed >> 11
 }
+
+#[test]
+fn a_text_may_begin_with_a_slash() {
+    let glob = Glob::new("/**").expect("a pattern");
+    assert!(glob.matches("/a/b") && glob.may_begin_with("") && !glob.may_begin_with("a"));
+}

@@ -4,7 +4,6 @@
 
 use crate::llm::dialect::paths::{self, Endpoint};
 use crate::llm::meter::BilledRun;
-use crate::llm::price::Terms;
 use crate::llm::price::rate::{self, Rate};
 use crate::llm::usage::Usage;
 use crate::record::record::{Outcome, Record};
@@ -25,7 +24,7 @@ pub(super) fn counted(record: &Record) -> Usage {
 /// How the record's exchange is priced.
 pub(super) fn rate_of(record: &Record) -> String {
     let reading = &record.reading;
-    if record.delivered_again || is_only_counted(record) {
+    if record.delivered_again || is_free(record) {
         return rate::NOTHING.to_owned();
     }
     if !reading.billed_runs.is_empty() || record.estimated_usage.is_some() {
@@ -47,10 +46,12 @@ pub(super) fn runs_of(record: &Record) -> Vec<Run> {
         return Vec::new();
     }
     let searches = record.reading.usage.web_searches;
+    let of_batch = record.reading.batch.is_some();
     let run = |(place, run): (usize, &BilledRun)| {
         let model = run.model.as_deref().unwrap_or(model_of(record));
-        let web_searches = searches.filter(|_| place == 0);
-        let rate = rate_at(record, model, run.usage.input_tokens).text();
+        // Runs of a batch have their own; those of one answer share its searches.
+        let web_searches = run.usage.web_searches.or(searches.filter(|_| place == 0 && !of_batch));
+        let rate = rate_at(record, model, run.prompt.or(run.usage.input_tokens)).text();
         Run { model: model.to_owned(), rate, usage: Usage { web_searches, ..run.usage } }
     };
     let runs = record.reading.billed_runs.iter().enumerate().map(run).collect();
@@ -70,29 +71,25 @@ pub(super) fn model_of(record: &Record) -> &str {
 }
 
 fn rate_at(record: &Record, model: &str, prompt: Option<u64>) -> Rate {
-    let terms = &record.reading.terms;
-    let region = terms.region.clone().or_else(|| region_of(&record.path).map(str::to_owned));
-    let terms = Terms { region, ..terms.clone() };
+    let terms = rate::terms_at(&record.reading.terms, &record.path);
     let asked = record.ask.model.as_deref();
     Rate::of(model, asked, prompt.unwrap_or(0), &terms, record.times.accepted_at_us)
 }
 
-/// Vertex' paths name the region.
-fn region_of(path: &str) -> Option<&str> {
-    let (_, rest) = path.split_once("/locations/")?;
-    rest.split('/').next()
-}
-
-/// Counting tokens costs nothing.
-fn is_only_counted(record: &Record) -> bool {
+/// Counting tokens costs nothing; nor does what is put down for later, a file or a batch, whose answers are billed when
+/// they are read.
+fn is_free(record: &Record) -> bool {
     let path = record.path.split('?').next().unwrap_or_default();
     // The table of paths is long, and this is asked of every record.
-    if !(path.contains("count") || path.contains("input_tokens")) {
+    if !FREE.iter().any(|part| path.contains(part)) {
         return false;
     }
     let endpoint = paths::endpoint(&record.method, path).map(|route| route.endpoint);
-    endpoint == Some(Endpoint::CountTokens)
+    matches!(endpoint, Some(Endpoint::CountTokens | Endpoint::Make | Endpoint::Object))
 }
+
+/// Parts of the paths of what costs nothing.
+const FREE: &[&str] = &["count", "input_tokens", "batches", "files", "conversations", "vector_stores"];
 
 /// Whether a provider that reported no usage may have billed some: it answered, or began to.
 fn may_be_billed(record: &Record) -> bool {

@@ -42,7 +42,7 @@ impl Entry {
         Entry {
             row: RequestRow::of(record),
             parent: record.caller.parent.clone(),
-            response_key: delivered::key(record).filter(|_| !record.delivered_again),
+            response_key: delivered::key(record).filter(|_| !record.delivered_again && record.is_whole()),
             usage_missing: usage_is_missing(record),
             calls: uses.map(call).collect(),
             runs: runs_of(record),
