@@ -26,6 +26,7 @@ use subject::{CA_FILE, Ground, Subject, cores, pin};
 pub(crate) const EXAMPLES: &str = "Examples:
   loadtest bench --subjects direct,floor,nginx
   loadtest bench --subjects floor,nginx,weir,weir-epoll --weir target/release/weir --repeats 7 --json
+  loadtest bench --workloads small-2k --subjects weir,weir-full --weir target/release/weir
   loadtest bench --workloads lockstep,small --subjects weir,weir-old=/opt/old/weir --weir target/release/weir
   loadtest bench --provider 127.0.0.1:9000 --other envoy=127.0.0.1:10000#4321 --subjects floor,envoy
 
@@ -38,18 +39,20 @@ Workloads:
             relay's part and the reading beside it, not the speed of a decoder)
   tls       as lockstep, the provider behind TLS; the floor cannot speak it
   small     1.5 KB request, 0.6 KB answer, 32 kept connections
+  small-2k  the same with a request of 2 KB: what weir-full is held against weir by
   large     300 KB request (bodies unlike each other), 2 KB answer, 8 kept connections
   grown     the same with the bodies of one growing session: each is the last one and a little more
   memory    silent open streams after a 300 KB request, once the subject has come to rest: growth of resident
             memory for each, and idle
 
-+p50 and +p99 are the delay of an event beside that of `direct` in the same run.
+×weir is the ratio to subject `weir` of the same run. +p50 and +p99 are the delay of an event beside that of `direct` in the same run.
 The configuration weir is given can be replaced (--weir-config FILE, with @LISTEN@ and @PROVIDER@ in it).
 The exit code is 1 if a byte was wrong or an exchange failed.";
 
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// direct, floor, nginx, nginx-buffered, weir, weir-epoll, NAME=PATH beginning with weir, or a name given by --other
+    /// direct, floor, nginx, nginx-buffered, weir, weir-epoll, weir-full (identity by key, 100 grants, two quotas),
+    /// NAME=PATH beginning with weir, or a name given by --other
     #[arg(long, value_delimiter = ',', default_value = "direct,floor,nginx,nginx-buffered")]
     subjects: Vec<String>,
     #[arg(
@@ -189,6 +192,7 @@ impl BenchArgs {
                 slots: 32,
                 ..plain
             },
+            "small-2k" => Workload { name: "small-2k", request_bytes: 2_000, ..self.workload("small")? },
             "large" => Workload {
                 name: "large",
                 unit: "request",
@@ -312,7 +316,7 @@ impl Workload {
 }
 
 fn load(workload: &Workload, bodies: &[Arc<Vec<u8>>], subject: &Subject) -> Outcome<Load> {
-    let plain = offer(subject.addr, "", false, &workload.knobs, "synthetic", bodies.to_vec())?;
+    let plain = offer(subject.addr, "", false, &workload.knobs, &subject.credential, bodies.to_vec())?;
     Ok(Load::new(Offer { slots: workload.slots, ramp: workload.ramp, lockstep: workload.lockstep, ..plain }))
 }
 

@@ -25,6 +25,15 @@ impl Row {
         median(self.samples.iter().zip(&other.samples).map(|(a, b)| of(a) / of(b)).collect())
     }
 
+    /// The same beside subject `weir`: what another build, driver or configuration of it costs.
+    fn to_weir(&self, rows: &[Row], of: impl Fn(&Sample) -> f64) -> Option<f64> {
+        let weir = rows.iter().find(|r| r.workload == self.workload && r.subject == "weir")?;
+        if !self.measured || self.subject == "weir" {
+            return None;
+        }
+        median(self.samples.iter().zip(&weir.samples).map(|(a, b)| of(a) / of(b)).collect())
+    }
+
     /// What the subject adds to the delay of an event: beside `direct` in the same run.
     fn added(&self, rows: &[Row], of: impl Fn(&Sample) -> f64) -> Option<f64> {
         let direct = rows.iter().find(|r| r.workload == self.workload && r.subject == "direct");
@@ -67,13 +76,14 @@ pub(super) fn print_table(args: &BenchArgs, rows: &[Row]) {
                 println!("  {:<12} {:>12} {:>10}", "", "KiB/stream", "idle MiB");
             } else {
                 println!(
-                    "  {:<12} {:>9} {:>15} {:>9} {:>7} {:>7} {:>10} {:>7} {:>9} {:>9} {:>7} {:>7}",
+                    "  {:<12} {:>9} {:>15} {:>9} {:>7} {:>7} {:>7} {:>10} {:>7} {:>9} {:>9} {:>7} {:>7}",
                     "",
                     "serving",
                     "(min-max)",
                     "whole",
                     "×floor",
                     "×nginx",
+                    "×weir",
                     "per s",
                     "reads",
                     "p50 µs",
@@ -92,13 +102,14 @@ pub(super) fn print_table(args: &BenchArgs, rows: &[Row]) {
             let number = |value: f64| if row.measured { format!("{value:.2}") } else { "-".to_owned() };
             let ratio = |to: &str| row.ratio(rows, to, |s| s.serving_us);
             println!(
-                "  {:<12} {:>9} {:>15} {:>9} {:>7} {:>7} {:>10.0} {:>7.3} {:>9.0} {:>9.0} {:>7} {:>7}{wrong}",
+                "  {:<12} {:>9} {:>15} {:>9} {:>7} {:>7} {:>7} {:>10.0} {:>7.3} {:>9.0} {:>9.0} {:>7} {:>7}{wrong}",
                 row.subject,
                 number(row.median(|s| s.serving_us)),
                 if row.measured { format!("({low:.2}-{high:.2})") } else { String::new() },
                 number(row.median(|s| s.whole_us)),
                 times(ratio("floor")),
                 times(ratio("nginx")),
+                times(row.to_weir(rows, |s| s.serving_us)),
                 row.median(|s| s.units_per_s),
                 row.median(|s| s.reads),
                 row.median(|s| s.delay_p50_us),
@@ -144,6 +155,7 @@ pub(super) fn print_json(args: &BenchArgs, rows: &[Row]) {
             format!(
                 "{{\"workload\":\"{}\",\"unit\":\"{}\",\"subject\":{},\"measured\":{},\"serving_us\":{:.4},\
                  \"whole_us\":{:.4},\"serving_to_floor\":{},\"serving_to_nginx\":{},\"whole_to_nginx\":{},\
+                 \"serving_to_weir\":{},\"whole_to_weir\":{},\
                  \"added_p50_us\":{},\"added_p99_us\":{},\
                  \"stream_kib\":{:.3},\"idle_mib\":{:.3},\"wrong\":{},\"samples\":[{}],\"complaints\":[{}]}}",
                 row.workload,
@@ -155,6 +167,8 @@ pub(super) fn print_json(args: &BenchArgs, rows: &[Row]) {
                 ratio(row.ratio(rows, "floor", |s| s.serving_us)),
                 ratio(row.ratio(rows, "nginx", |s| s.serving_us)),
                 ratio(row.ratio(rows, "nginx", |s| s.whole_us)),
+                ratio(row.to_weir(rows, |s| s.serving_us)),
+                ratio(row.to_weir(rows, |s| s.whole_us)),
                 ratio(row.added(rows, |s| s.delay_p50_us)),
                 ratio(row.added(rows, |s| s.delay_p99_us)),
                 row.median(|s| s.stream_kib),

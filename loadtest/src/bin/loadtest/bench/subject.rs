@@ -24,6 +24,8 @@ pub(crate) struct Subject {
     pub(crate) addr: SocketAddr,
     /// None for `direct`.
     pub(crate) pid: Option<u32>,
+    /// What clients show it.
+    pub(crate) credential: String,
     child: Option<Child>,
     log: PathBuf,
 }
@@ -42,7 +44,7 @@ pub(crate) struct Ground<'a> {
 
 impl Subject {
     /// `name` is `direct`, `floor`, `nginx`, `nginx-buffered`, `weir…` (with `=PATH` for another binary; a name with `epoll` in it
-    /// forces that driver) or one given by `--other`. `Ok(None)`: it cannot be had here, and that has been said.
+    /// forces that driver, one with `full` in it gets everything that decides who may what) or one given by `--other`. `Ok(None)`: it cannot be had here, and that has been said.
     pub(crate) fn start(name: &str, ground: &Ground) -> Outcome<Option<Subject>> {
         let (name, path) = name.split_once('=').map_or((name, None), |(n, p)| (n, Some(PathBuf::from(p))));
         if let Some(other) = ground.args.others.iter().find(|o| o.name == name) {
@@ -50,6 +52,7 @@ impl Subject {
                 name: name.to_owned(),
                 addr: other.addr.to_socket_addrs()?.next().ok_or("no address")?,
                 pid: Some(other.pid),
+                credential: CREDENTIAL.to_owned(),
                 child: None,
                 log: PathBuf::new(),
             }));
@@ -61,6 +64,7 @@ impl Subject {
                 name: name.to_owned(),
                 addr: ground.provider,
                 pid: None,
+                credential: CREDENTIAL.to_owned(),
                 child: None,
                 log: PathBuf::new(),
             })),
@@ -77,7 +81,16 @@ impl Subject {
             weir if weir.starts_with("weir") => {
                 let path = path.or_else(|| ground.args.weir.clone());
                 let path = path.ok_or("subject weir needs --weir PATH, or weir=PATH")?;
-                ground.spawn(name, addr, weir_command(name, &path, addr, ground)?).map(Some)
+                let folder = ground.folder.join(format!("{name}-{}", addr.port()));
+                fs::create_dir_all(&folder)?;
+                let command = weir_command(name, &path, addr, &folder, ground)?;
+                // A key is minted before: the gateway reads them at its start.
+                let credential = name.contains("full").then(|| minted(&path, &folder)).transpose()?;
+                let mut subject = ground.spawn(name, addr, command)?;
+                if let Some(credential) = credential {
+                    subject.credential = credential;
+                }
+                Ok(Some(subject))
             }
             _ => Err(format!("unknown subject {name:?}").into()),
         }
@@ -118,7 +131,8 @@ impl Ground<'_> {
         sched_setaffinity(None, &own)?;
         let child = child.map_err(|e| format!("{name} cannot be started: {e}"))?;
         let pid = Some(child.id());
-        let mut subject = Subject { name: name.to_owned(), addr, pid, child: Some(child), log };
+        let credential = CREDENTIAL.to_owned();
+        let mut subject = Subject { name: name.to_owned(), addr, pid, credential, child: Some(child), log };
         subject.wait_ready()?;
         Ok(subject)
     }
@@ -211,11 +225,16 @@ fn nginx_config(addr: SocketAddr, ground: &Ground, folder: &Path, buffered: bool
     )
 }
 
-fn weir_command(name: &str, binary: &Path, addr: SocketAddr, ground: &Ground) -> Outcome<Command> {
-    let folder = ground.folder.join(format!("{name}-{}", addr.port()));
-    fs::create_dir_all(&folder)?;
+fn weir_command(
+    name: &str,
+    binary: &Path,
+    addr: SocketAddr,
+    folder: &Path,
+    ground: &Ground,
+) -> Outcome<Command> {
     let config = folder.join("weir.hujson");
     let template = match &ground.args.weir_config {
+        _ if name.contains("full") => full_config(),
         Some(path) => fs::read_to_string(path)?,
         None => WEIR_CONFIG.to_owned(),
     };
@@ -239,6 +258,60 @@ fn weir_command(name: &str, binary: &Path, addr: SocketAddr, ground: &Ground) ->
     }
     Ok(command)
 }
+
+/// A key of this gateway's, as an operator makes one.
+fn minted(binary: &Path, folder: &Path) -> Outcome<String> {
+    let made = Command::new(binary)
+        .args(["key", "create", "agent", "--group", "team-7", "--json", "--data"])
+        .arg(folder.join("data"))
+        .output()
+        .map_err(|e| format!("no key can be made: {e}"))?;
+    let text = String::from_utf8_lossy(&made.stdout).into_owned();
+    let key = text.split("\"key\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    Ok(key.ok_or_else(|| format!("no key was made: {}", String::from_utf8_lossy(&made.stderr)))?.to_owned())
+}
+
+/// The plain one with an identity by key, 100 grants (three of them for whoever asks), and two quotas that hold.
+fn full_config() -> String {
+    let others: Vec<String> = (0..97)
+        .map(|n| {
+            format!(
+                "{{\"src\": [\"person-{n}@example.com\", \"group:team-{}\"], \"app\": {{\"weir\": [{{\"models\": \"synthetic/other-{n}-*\"}}]}}}}",
+                10 + n % 20
+            )
+        })
+        .collect();
+    FULL_CONFIG.replace("@OTHERS@", &others.join(",\n        "))
+}
+
+/// The vendor's credential, which subjects do not look at unless told to.
+const CREDENTIAL: &str = "synthetic";
+
+const FULL_CONFIG: &str = r#"{
+    "server": {"listen": ["@LISTEN@"], "cores": 1},
+    "identity": [{"source": "key"}],
+    "providers": {
+        "synthetic": {
+            "baseurl": "http://@PROVIDER@",
+            "models": ["**"],
+            "apikey": "x",
+            "compatibility": {"anthropic_messages": true, "openai_chat": true},
+            "cost_basis": "anthropic",
+            "model_cost_map": [{"match": "*", "as": "claude-sonnet-4-5"}],
+        },
+    },
+    "quotas": {
+        "daily:<user>": {"capacity": "$1000000", "rate": "$1000000/day"},
+        "tokens": {"unit": "tokens", "capacity": 1000000000000, "rate": "1000000000000/day"},
+    },
+    "grants": [
+        {"src": ["*"], "app": {"weir": [{"role": "user"}, {"quotas": [{"bucket": "tokens"}]}]}},
+        {"src": ["group:team-7"], "app": {"weir": [{"models": "synthetic/synthetic-*"}]}},
+        {"src": ["key:agent"], "app": {"weir": [{"models": "synthetic/**", "quotas": [{"bucket": "daily:<user>"}]}]}},
+        @OTHERS@
+    ],
+}
+"#;
 
 const WEIR_CONFIG: &str = r#"{
     "server": {"listen": ["@LISTEN@"], "cores": 1},
