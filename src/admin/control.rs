@@ -94,7 +94,7 @@ async fn answer(
 ) {
     tokio::spawn(signals.drain(room.facts.drain.clone()));
     let objects = Arc::new(Objects::default());
-    let pricing = Pricing::of(room.facts.snapshot().prices.clone());
+    let pricing = Pricing::default();
     let maker = Arc::new(Maker::new(room.facts.tls.clone()));
     let serving = tokio::spawn(socket.serve(room.clone()));
     let issuers = Issuers::new(room.clone(), room.facts.tls.clone());

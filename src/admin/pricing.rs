@@ -10,15 +10,11 @@ use crate::llm::price::{Book, Card, Cards, Names, Terms, Unit};
 use crate::policy::snapshot::Snapshot;
 use crate::wire::crossing::Priced;
 
-/// Price cards that were asked for.
-#[derive(Clone)]
-pub(super) struct Pricing(Arc<Mutex<Cards>>);
+/// Price cards that were asked for, of the book in force when they were.
+#[derive(Clone, Default)]
+pub(super) struct Pricing(Arc<Mutex<(Arc<Book>, Cards)>>);
 
 impl Pricing {
-    pub(super) fn of(book: Arc<Book>) -> Self {
-        Self(Arc::new(Mutex::new(Cards::of(book))))
-    }
-
     /// For each provider's id and its own name of a model; what is not known is absent.
     pub(super) async fn look_up(
         &self,
@@ -27,8 +23,12 @@ impl Pricing {
     ) -> Vec<Priced> {
         let cards = self.0.clone();
         let looked = tokio::task::spawn_blocking(move || {
-            let mut cards = cards.blocking_lock();
-            models.iter().map(|(provider, model)| priced(&mut cards, &snapshot, provider, model)).collect()
+            let mut kept = cards.blocking_lock();
+            let (book, cards) = &mut *kept;
+            if !Arc::ptr_eq(book, &snapshot.prices) {
+                (*book, *cards) = (snapshot.prices.clone(), Cards::of(snapshot.prices.clone()));
+            }
+            models.iter().map(|(provider, model)| priced(cards, &snapshot, provider, model)).collect()
         });
         looked.await.unwrap_or_default()
     }

@@ -1,5 +1,6 @@
 //! The control thread's look at the files: what has changed is put in force for all cores at once, and said.
 
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use super::api::Room;
 use crate::base::clock;
 use crate::base::settings::Problem;
 use crate::config::reload::{Found, Reloader};
-use crate::policy::snapshot::InForce;
+use crate::llm::price::Book;
+use crate::policy::quota::settings::Unit;
+use crate::policy::snapshot::{InForce, Snapshot};
+use crate::record::prices;
 
 /// How often the files are looked at: a revoked key must be felt within 5 s.
 const EVERY: Duration = Duration::from_secs(1);
@@ -70,8 +74,12 @@ pub(super) async fn look_now_and_then(mut reloader: Reloader, room: Arc<Room>, m
             _ = hup.recv() => true,
         };
         // Files and the compiler are other threads' work: pages go on meanwhile.
+        let data = room.facts.data.clone();
         let looked = tokio::task::spawn_blocking(move || {
             let found = reloader.look(asked);
+            if let Some(snapshot) = &found.snapshot {
+                put_prices_in_force(&data, snapshot);
+            }
             (reloader, found)
         });
         let Ok((same, found)) = looked.await else { return };
@@ -81,6 +89,16 @@ pub(super) async fn look_now_and_then(mut reloader: Reloader, room: Arc<Room>, m
             say(&found);
             room.facts.in_force.send_modify(|now| put_in_force(now, found));
         }
+    }
+}
+
+/// Commands price what they read by the file beside the store, and a core that needs a price is not to wait for the data.
+fn put_prices_in_force(data: &Path, snapshot: &Snapshot) {
+    if let Err(why) = prices::write(data, snapshot.tariff()) {
+        eprintln!("weir: what was stored is priced by earlier price lists: {why}");
+    }
+    if snapshot.buckets.iter().any(|bucket| bucket.unit == Unit::Dollars) {
+        Book::warm();
     }
 }
 

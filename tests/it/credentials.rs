@@ -144,6 +144,80 @@ fn a_token_that_cannot_be_had_is_said_in_the_clients_format_and_whose_fault_it_w
     }
 }
 
+/// A path of each language at Vertex, a body, and where its errors say of what type they are.
+const LANGUAGES: &[(&str, &str, &str, &str)] = &[
+    (ASK, "{}", "/error/status", "INTERNAL"),
+    (
+        "/v1/projects/p/locations/l/publishers/anthropic/models/m:rawPredict",
+        r#"{"anthropic_version":"vertex-2023-10-16","max_tokens":9,"messages":[]}"#,
+        "/error/type",
+        "api_error",
+    ),
+    (
+        "/v1/projects/p/locations/l/endpoints/openapi/chat/completions",
+        r#"{"model":"m","messages":[]}"#,
+        "/error/code",
+        "credential_wrong",
+    ),
+];
+
+#[test]
+fn a_key_file_that_is_none_is_said_in_each_language() {
+    let account = |key: &str| {
+        json!({"type": "service_account", "client_email": "a@b", "private_key": key, "token_uri": "http://127.0.0.1:1/t"})
+            .to_string()
+    };
+    let elliptic = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n";
+    let files = [
+        "not JSON".to_owned(),
+        r#"{"type":"service_account"}"#.to_owned(),
+        r#"{"type":"external_account"}"#.to_owned(),
+        account("no key"),
+        account(elliptic),
+    ];
+    for text in files {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.json");
+        std::fs::write(&path, &text).unwrap();
+        let gate = Gate::before(|origin| {
+            let flags = [Flag::GoogleGenerateContent, Flag::GoogleRawPredict, Flag::OpenaiChat];
+            vec![Provider { flags: flags.to_vec(), ..vertex(&origin, path.display().to_string()) }]
+        });
+        for (path, body, place, kind) in LANGUAGES {
+            let ask = Request::new("POST", path, *body).header("content-type", "application/json");
+            let reply = gate.client().send(&ask).unwrap();
+            assert_eq!(reply.status, 500, "{path}: {}", reply.text());
+            let said: Value = serde_json::from_slice(&reply.body).unwrap();
+            assert_eq!(said.pointer(place).and_then(Value::as_str), Some(*kind), "{path}: {said}");
+            let record = record_of(&gate, reply.header("x-weir-id").unwrap());
+            let fault = record.fault.expect("a fault");
+            assert_eq!((fault.side.as_str(), fault.kind.as_str()), ("rule", "credential_wrong"), "{fault:?}");
+            assert!(fault.cause.contains("key.json"), "{fault:?}");
+            assert!(!reply.text().contains("key.json"), "the place is for the operator: {}", reply.text());
+        }
+        assert!(gate.provider.truth().is_empty());
+    }
+}
+
+#[test]
+fn a_token_that_the_provider_no_longer_takes_is_not_asked_for_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = gate(folder.path());
+    let token = r#"{"access_token":"ya29.revoked","expires_in":3599}"#;
+    gate.provider.can("/token", Canned::new(200).header("content-type", "application/json").body(token));
+    let refusal = r#"{"error":{"code":401,"message":"expired","status":"UNAUTHENTICATED"}}"#;
+    gate.provider.can(ASK, Canned::new(401).header("content-type", "application/json").body(refusal));
+    for round in 1..=3 {
+        let reply = gate.client().send(&Request::new("POST", ASK, "{}")).unwrap();
+        // It is made once, and asked for once more at most: the refusal is the provider's own, and passes.
+        assert_eq!((reply.status, reply.text().as_str()), (401, refusal), "round {round}");
+        let record = record_of(&gate, reply.header("x-weir-id").unwrap());
+        assert_eq!(record.outcome.name(), "provider_error");
+    }
+    let traded = gate.provider.truth().iter().filter(|served| served.target == "/token").count();
+    assert_eq!(traded, 1);
+}
+
 #[test]
 fn a_signature_covers_the_request_as_it_is_sent() {
     let gate = Gate::before(|origin| {

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use loadtest::{Knobs, Request};
+use loadtest::{Canned, Knobs, Request};
 use serde_json::Value;
 use weir::base::stats::Count;
+use weir::record::store::Reader;
 
 use crate::gate::{Gate, wait_for};
 
@@ -115,4 +116,33 @@ fn what_was_remembered_does_not_outlive_a_swap() {
     write_and_tell(&gate, &file("**", 2));
     in_force(&gate, 2);
     assert_eq!(status(), 200);
+}
+
+#[test]
+fn what_is_stored_is_priced_by_the_file_in_force() {
+    let file = |dollars: u64, number: u64| {
+        let file = file("**", number);
+        let prices = format!(
+            r#""prices": {{"models": [{{"match": "*", "input": {dollars}, "output": 1}}]}}, "grants":"#
+        );
+        file.replacen(r#""grants":"#, &prices, 1)
+    };
+    let gate = Gate::of_file(Knobs::default(), &file(1, 0), |_| {});
+    let body = r#"{"type":"message","id":"m","model":"ours","content":[],"usage":{"input_tokens":1000000,"output_tokens":0}}"#;
+    gate.provider.can("/v1/messages", Canned::new(200).header("content-type", "application/json").body(body));
+    let reply = gate.client().send(&Request::messages(ASK)).expect("a reply");
+    gate.record(&reply);
+    let id = reply.header("x-weir-id").expect("an id");
+    let cost = || {
+        let shown = Reader::open(gate.data.path()).and_then(|reader| reader.show(id));
+        shown.expect("readable").expect("a record").worth.cost_nanodollars
+    };
+    assert_eq!(cost(), Some(1_000_000_000));
+    write_and_tell(&gate, &file(3, 1));
+    in_force(&gate, 1);
+    assert_eq!(cost(), Some(3_000_000_000), "a corrected price corrects the past");
+    let (status, page) = gate.control("/aperture/pricing/ours");
+    assert_eq!(status, 200, "{page}");
+    let page: Value = serde_json::from_str(&page).expect("JSON");
+    assert_eq!(page["prices"][0]["input"], 3.0, "{page}");
 }

@@ -19,11 +19,11 @@ const METADATA: [&str; 4] =
 
 /// Keys from the first place that has some, or from a profile.
 pub(super) async fn make(fetcher: &Fetcher, profile: Option<&str>) -> Result<Lasting, Unmade> {
-    make_in(fetcher, OsEnv, profile).await
+    make_in(Http(fetcher.clone()), OsEnv, profile).await
 }
 
-async fn make_in(fetcher: &Fetcher, env: impl Env, profile: Option<&str>) -> Result<Lasting, Unmade> {
-    let context = Context::new().with_file_read(Files).with_http_send(Http(fetcher.clone())).with_env(env);
+async fn make_in(http: impl HttpSend, env: impl Env, profile: Option<&str>) -> Result<Lasting, Unmade> {
+    let context = Context::new().with_file_read(Files).with_http_send(http).with_env(env);
     let builder = DefaultCredentialProvider::builder().no_process();
     let chain = match profile {
         // A profile that is named must not be passed over for what happens to be in the environment.
@@ -127,6 +127,32 @@ mod tests {
         }
     }
 
+    /// A service that answers everything alike, and what it was asked.
+    #[derive(Clone, Debug)]
+    struct Answers(u16, String, Arc<std::sync::OnceLock<String>>);
+
+    impl HttpSend for Answers {
+        async fn http_send(
+            &self,
+            asked: http::Request<Bytes>,
+        ) -> reqsign_core::Result<http::Response<Bytes>> {
+            let text = format!("{} {}", asked.uri(), String::from_utf8_lossy(asked.body()));
+            let _ = self.2.set(text);
+            let mut response = http::Response::new(Bytes::from(self.1.clone()));
+            *response.status_mut() = http::StatusCode::from_u16(self.0).expect("a status");
+            Ok(response)
+        }
+    }
+
+    fn run<T>(what: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(what)
+    }
+
+    fn only(variables: &[(&str, &str)]) -> Only {
+        Only(variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect())
+    }
+
     fn made(variables: &[(&str, &str)], profile: Option<&str>) -> Result<Made, Unmade> {
         let ring = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(ring)
@@ -134,9 +160,7 @@ mod tests {
             .expect("versions");
         let tls = Arc::new(tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
         let fetcher = Fetcher { tls, networks: Vec::new() };
-        let env = Only(variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(make_in(&fetcher, env, profile)).map(|lasting| lasting.made)
+        run(make_in(Http(fetcher), only(variables), profile)).map(|lasting| lasting.made)
     }
 
     fn keys(id: &str, token: Option<&str>) -> Made {
@@ -180,5 +204,71 @@ mod tests {
         ];
         assert_eq!(made(&env, None), Ok(keys("AKROLE", Some("session"))));
         assert_eq!(service.truth()[1].header("x-aws-ec2-metadata-token"), Some("t"));
+    }
+
+    /// With a web identity's token in a file; what the token service answers is made up.
+    fn by_web_identity(token: Option<&str>, status: u16, answer: &str) -> (Result<Lasting, Unmade>, String) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        if let Some(token) = token {
+            std::fs::write(&file, token).expect("a file");
+        }
+        let file = file.display().to_string();
+        let env = [
+            ("AWS_ROLE_ARN", "arn:aws:iam::1:role/weir"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", &*file),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
+            ("AWS_CONFIG_FILE", "/nonexistent"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let service = Answers(status, answer.to_owned(), Arc::default());
+        let made = run(make_in(service.clone(), only(&env), None));
+        (made, service.2.get().cloned().unwrap_or_default())
+    }
+
+    fn assumed(end: &str) -> String {
+        format!(
+            "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+             <AccessKeyId>AKWEB</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>\
+             <Expiration>{end}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+        )
+    }
+
+    #[test]
+    fn a_web_identity_is_traded_for_keys_that_last_as_long_as_they_say() {
+        let (made, asked) = by_web_identity(Some("jwt"), 200, &assumed("2099-01-01T00:00:00Z"));
+        let lasting = made.expect("keys");
+        assert_eq!(lasting.made, keys("AKWEB", Some("session")));
+        assert!(asked.contains("AssumeRoleWithWebIdentity") && asked.contains("jwt"), "{asked}");
+        let looked_up_again = clock::wall() + (LOOKED_UP_AGAIN + super::super::MARGIN).as_micros() as u64;
+        assert!(lasting.until <= looked_up_again, "a file may change long before they end");
+        let soon =
+            jiff::Timestamp::from_second(i64::try_from(clock::wall() / 1_000_000).expect("small") + 60);
+        let soon = soon.expect("a moment");
+        let (made, _) = by_web_identity(Some("jwt"), 200, &assumed(&soon.to_string()));
+        let end = u64::try_from(soon.as_second()).expect("after 1970") * 1_000_000;
+        assert_eq!(made.expect("keys").until, end);
+    }
+
+    #[test]
+    fn an_identity_that_is_not_taken_or_not_there_is_said() {
+        let expired = "<ErrorResponse><Error><Code>ExpiredTokenException</Code><Message>expired</Message></Error></ErrorResponse>";
+        for (name, token, status, answer) in [
+            ("expired", Some("jwt"), 400, expired),
+            (
+                "refused",
+                Some("jwt"),
+                403,
+                "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>",
+            ),
+            ("no file", None, 200, ""),
+            ("nonsense", Some("jwt"), 200, "<html>"),
+        ] {
+            let (made, asked) = by_web_identity(token, status, answer);
+            let why = made.map(|lasting| lasting.made).expect_err(name);
+            assert_eq!(asked.is_empty(), token.is_none(), "{name}: {why:?}");
+            assert!(!why.why.is_empty() && !why.why.contains("jwt"), "{name}: {why:?}");
+        }
     }
 }

@@ -80,6 +80,10 @@ pub(super) async fn by_key_file(fetcher: &Fetcher, path: &str) -> Result<Lasting
 
 pub(super) async fn by_metadata(fetcher: &Fetcher) -> Result<Lasting, Unmade> {
     let host = std::env::var("GCE_METADATA_HOST").ok().filter(|host| !host.is_empty());
+    by_metadata_of(fetcher, host).await
+}
+
+async fn by_metadata_of(fetcher: &Fetcher, host: Option<String>) -> Result<Lasting, Unmade> {
     let url = host.map_or(METADATA.to_owned(), |host| METADATA.replace("metadata.google.internal", &host));
     let fields = vec![("metadata-flavor".into(), "Google".into())];
     token(fetcher.ask(&Question { method: "GET", url, fields, metadata: true, ..Question::default() }).await)
@@ -145,8 +149,8 @@ fn token(answer: Result<Answer, String>) -> Result<Lasting, Unmade> {
     if answer.status != 200 {
         let said = String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]).into_owned();
         let why = format!("the token endpoint answered {}: {said}", answer.status);
-        // What it refuses is our key; everything else is its own trouble.
-        return Err(if matches!(answer.status, 400 | 401 | 403) { wrong(why) } else { away(why) });
+        // What it refuses is our key, what is not there was misnamed; everything else is its own trouble.
+        return Err(if matches!(answer.status, 400 | 401 | 403 | 404) { wrong(why) } else { away(why) });
     }
     let token: Token = serde_json::from_slice(&answer.body)
         .map_err(|_| away("the token endpoint's answer holds no token".to_owned()))?;
@@ -164,4 +168,62 @@ fn wrong(why: String) -> Unmade {
 
 fn away(why: String) -> Unmade {
     Unmade { configured_wrong: false, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use loadtest::{Canned, Knobs, Provider};
+    use rustls::{ClientConfig, RootCertStore};
+
+    use super::*;
+
+    fn by_metadata_at(host: String) -> Result<Lasting, Unmade> {
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(ring)
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let tls = Arc::new(tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
+        let fetcher = Fetcher { tls, networks: Vec::new() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(by_metadata_of(&fetcher, Some(host)))
+    }
+
+    const PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
+
+    #[test]
+    fn a_machine_asks_its_metadata_server() {
+        let service = Provider::start(Knobs::default());
+        let answer = r#"{"access_token":"ya29.machine..","expires_in":3599,"token_type":"Bearer"}"#;
+        service.can(PATH, Canned::new(200).body(answer));
+        let before = clock::wall();
+        let lasting = by_metadata_at(service.addr.to_string()).expect("a token");
+        assert_eq!(lasting.made, Made::Bearer("ya29.machine".into()), "it is padded with dots");
+        assert!((before..=clock::wall()).contains(&(lasting.until - 3_599_000_000)));
+        let asked = &service.truth()[0];
+        assert_eq!((asked.target.as_str(), asked.header("metadata-flavor")), (PATH, Some("Google")));
+    }
+
+    #[test]
+    fn whose_fault_it_is_that_there_is_no_token() {
+        let service = Provider::start(Knobs::default());
+        for (status, body, ours) in [
+            (404, "no such account", true),
+            (403, "not allowed", true),
+            (500, "oops", false),
+            (200, "<html>", false),
+            (200, r#"{"access_token":"","expires_in":1}"#, false),
+            (200, r#"{"access_token":"a b","expires_in":1}"#, false),
+            (200, r#"{"access_token":"a"}"#, false),
+        ] {
+            service.can(PATH, Canned::new(status).body(body));
+            let unmade = by_metadata_at(service.addr.to_string()).expect_err(body);
+            assert_eq!(unmade.configured_wrong, ours, "{status} {body}: {unmade:?}");
+        }
+        let gone =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+        let unmade = by_metadata_at(gone.to_string()).expect_err("nobody there");
+        assert!(!unmade.configured_wrong && unmade.why.contains(&gone.to_string()), "{unmade:?}");
+    }
 }

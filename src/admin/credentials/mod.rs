@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::fetch::Fetcher;
-use crate::base::clock::{self, Moment};
+use crate::base::clock::{self, Moment, Wall};
 use crate::policy::identity::settings::Network;
 use crate::wire::credential::{Lasting, Made, Source, Unmade};
 
@@ -57,7 +57,7 @@ impl Maker {
     ) -> Result<Lasting, Unmade> {
         let slot = self.slots.lock().await.entry(source.clone()).or_default().clone();
         let mut kept = slot.lock().await;
-        if let Some(answer) = kept.good(refused) {
+        if let Some(answer) = kept.good(refused, clock::now(), clock::wall()) {
             return answer;
         }
         let fetcher = Fetcher { tls: self.tls.clone(), networks: networks.to_vec() };
@@ -67,7 +67,7 @@ impl Maker {
             Source::AwsChain => aws::make(&fetcher, None).await,
             Source::AwsProfile(name) => aws::make(&fetcher, Some(name)).await,
         };
-        let answer = kept.or_the_old_one(made);
+        let answer = kept.or_the_old_one(made, clock::wall());
         kept.last = Some((clock::now(), answer.clone()));
         answer
     }
@@ -75,26 +75,82 @@ impl Maker {
 
 impl Kept {
     /// What need not be made.
-    fn good(&self, refused: Option<&Made>) -> Option<Result<Lasting, Unmade>> {
+    fn good(&self, refused: Option<&Made>, now: Moment, wall: Wall) -> Option<Result<Lasting, Unmade>> {
         let (at, answer) = self.last.as_ref()?;
-        let age = clock::now().since(*at);
+        let age = now.since(*at);
         let good = match answer {
             Err(_) => age < FAILURE_KEPT,
             Ok(lasting) if refused.is_some_and(|refused| *refused == lasting.made) => age < REMADE_AFTER,
-            Ok(lasting) => left(lasting) > MARGIN || age < FAILURE_KEPT,
+            Ok(lasting) => left(lasting, wall) > MARGIN || age < FAILURE_KEPT,
         };
         good.then(|| answer.clone())
     }
 
     /// While its maker is away, one that still holds is better than none.
-    fn or_the_old_one(&self, made: Result<Lasting, Unmade>) -> Result<Lasting, Unmade> {
+    fn or_the_old_one(&self, made: Result<Lasting, Unmade>, wall: Wall) -> Result<Lasting, Unmade> {
         match (&made, &self.last) {
-            (Err(_), Some((_, Ok(old)))) if left(old) > Duration::ZERO => Ok(old.clone()),
+            (Err(_), Some((_, Ok(old)))) if left(old, wall) > Duration::ZERO => Ok(old.clone()),
             _ => made,
         }
     }
 }
 
-fn left(lasting: &Lasting) -> Duration {
-    Duration::from_micros(lasting.until.saturating_sub(clock::wall()))
+fn left(lasting: &Lasting, wall: Wall) -> Duration {
+    Duration::from_micros(lasting.until.saturating_sub(wall))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WALL: Wall = 1_000_000_000_000;
+
+    /// A token that ends so many seconds after it was made.
+    fn token(name: &str, seconds: u64) -> Result<Lasting, Unmade> {
+        Ok(Lasting { made: Made::Bearer(name.into()), until: WALL + seconds * 1_000_000 })
+    }
+
+    fn failure() -> Result<Lasting, Unmade> {
+        Err(Unmade { configured_wrong: false, why: "away".into() })
+    }
+
+    /// Whether what was made is still given out so many seconds later.
+    fn is_kept(made: Result<Lasting, Unmade>, refused: Option<&str>, later: u64) -> bool {
+        let at = clock::now();
+        let kept = Kept { last: Some((at, made)) };
+        let refused = refused.map(|name| Made::Bearer(name.into()));
+        let now = at.plus(Duration::from_secs(later));
+        kept.good(refused.as_ref(), now, WALL + later * 1_000_000).is_some()
+    }
+
+    #[test]
+    fn a_token_is_made_anew_before_it_ends_and_a_storm_asks_once() {
+        let margin = MARGIN.as_secs();
+        for (what, made, refused, later, kept) in [
+            ("just made", token("a", 3600), None, 0, true),
+            ("a while before its end", token("a", 3600), None, 3600 - margin - 1, true),
+            ("soon at its end", token("a", 3600), None, 3600 - margin, false),
+            ("at its end", token("a", 3600), None, 3600, false),
+            ("short from the start", token("a", 60), None, 1, true),
+            ("short, and a breath later", token("a", 60), None, 2, false),
+            ("refused, and new", token("a", 3600), Some("a"), 5, true),
+            ("refused, and not so new", token("a", 3600), Some("a"), 10, false),
+            ("an older one was refused", token("b", 3600), Some("a"), 20, true),
+            ("a failure just now", failure(), None, 1, true),
+            ("a failure a while ago", failure(), None, 2, false),
+        ] {
+            assert_eq!(is_kept(made, refused, later), kept, "{what}");
+        }
+    }
+
+    #[test]
+    fn one_that_still_holds_is_better_than_none_and_an_expired_one_is_not() {
+        let kept = Kept { last: Some((clock::now(), token("old", 100))) };
+        let bearer = |made: Result<Lasting, Unmade>| made.map(|lasting| lasting.made);
+        let old = Ok(Made::Bearer("old".into()));
+        assert_eq!(bearer(kept.or_the_old_one(failure(), WALL + 99_000_000)), old);
+        assert!(kept.or_the_old_one(failure(), WALL + 100_000_000).is_err());
+        assert_eq!(bearer(kept.or_the_old_one(token("new", 200), WALL)), Ok(Made::Bearer("new".into())));
+        assert!(Kept::default().or_the_old_one(failure(), WALL).is_err());
+    }
 }
