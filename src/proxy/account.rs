@@ -111,7 +111,8 @@ impl Account {
 
     /// Who asks, as far as that is known.
     pub(super) fn asked_by(&mut self, principal: Option<&Principal>) {
-        let Some(principal) = principal else { return };
+        // On a listener of the peer it is known from the beginning.
+        let Some(principal) = principal.filter(|_| self.record.who.source.is_empty()) else { return };
         let peer = std::mem::take(&mut self.record.who.peer);
         let strength = SourceKind::from_name(principal.source).map(SourceKind::strength);
         self.record.who = Who {
@@ -249,12 +250,14 @@ impl Account {
     /// An attempt ended with a fault.
     pub(super) fn attempt_failed(&mut self, provider: &str, fault: &Fault) {
         let fault = Some(format!("{}: {}", fault.word(), fault.cause));
-        self.record.attempts.push(Attempt {
-            provider: provider.to_owned(),
-            key: self.key,
-            status: None,
-            fault,
-        });
+        let provider = provider.to_owned();
+        self.attempted(Attempt { provider, key: self.key, status: None, fault });
+    }
+
+    /// Most exchanges make one attempt, and hold it for as long as they last.
+    fn attempted(&mut self, attempt: Attempt) {
+        self.record.attempts.reserve_exact(1);
+        self.record.attempts.push(attempt);
     }
 
     /// Body bytes the provider's socket has taken so far.
@@ -271,7 +274,7 @@ impl Account {
         self.record.times.first_byte_us = Some(self.elapsed_us());
         let status = response.head.status;
         let provider = self.record.provider.clone();
-        self.record.attempts.push(Attempt { provider, key: self.key, status: Some(status), fault: None });
+        self.attempted(Attempt { provider, key: self.key, status: Some(status), fault: None });
         if let Some(route) = &self.route {
             let meter = Meter::new(route.dialect, route.endpoint, status, &response.head.fields);
             self.meter = Some(Box::new(meter));
@@ -473,9 +476,9 @@ impl Account {
     }
 
     /// The end, whatever happened: one record.
-    pub(super) fn close(mut self, core: &Core, request: Option<Request>) {
+    pub(super) fn close(mut self, core: &Core, request: Option<&mut Request>) {
         if let Some(request) = request {
-            self.record.request_headers = request.head.fields;
+            self.record.request_headers = std::mem::take(&mut request.head.fields);
             // What vouched is gone from it already; of a request that was refused all that could have is taken out.
             core.with_trust(|snapshot, _, _| {
                 let withheld = |name: &[u8]| identity::is_withheld(name, &snapshot.sources);

@@ -103,7 +103,7 @@ pub(super) async fn serve(core: Rc<Core>, socket: Socket, from: From, number: u6
             conn.principal = None;
         }
         let after = match conn.head(&core, idle).await {
-            Ok(Some(request)) => exchange::serve(&core, &mut conn, request).await,
+            Ok(Some(mut request)) => exchange::serve(&core, &mut conn, &mut request).await,
             Ok(None) => break,
             Err(fault) => exchange::refuse(&core, &mut conn, fault).await,
         };
@@ -355,9 +355,10 @@ mod tests {
         size_of::<T>()
     }
 
-    /// Every silent stream holds one: what is rare or large within is boxed where it is awaited.
+    /// Every silent stream holds one, with a header of the runtime's in an allocation of 4 KiB: what is rare or large
+    /// within is boxed where it is awaited, and nothing large is handed on by value.
     #[test]
     fn a_connections_task_is_small() {
-        assert!(bytes_of(serve) <= 5 * 1024, "{} bytes", bytes_of(serve));
+        assert!(bytes_of(serve) <= 4000, "{} bytes", bytes_of(serve));
     }
 }

@@ -39,22 +39,22 @@ use crate::policy::snapshot::Provider;
 use crate::wire::h1::Request;
 
 /// Serve one request.
-pub(super) async fn serve(core: &Core, conn: &mut Conn, mut request: Request) -> After {
+pub(super) async fn serve(core: &Core, conn: &mut Conn, request: &mut Request) -> After {
     core.adopt();
     if page::is_page(request.head.path()) {
         // Boxed: what is rare must not make every connection larger.
-        return Box::pin(page::serve(core, conn, &request)).await;
+        return Box::pin(page::serve(core, conn, request)).await;
     }
-    let mut account = Account::begin(core, conn, Some(&request));
-    let told = survive(pin!(story(core, conn, &mut request, &mut account))).await;
+    let mut account = Account::begin(core, conn, Some(request));
+    let told = survive(pin!(story(core, conn, request, &mut account))).await;
     conn.limit.end_by(None);
     let after = match told {
         Ok(after) => after,
         Err(fault) if conn.is_cut() => {
             let fault = Fault::because(Kind::Revoked, fault.word());
-            end_badly(core, conn, Some(&request), &mut account, fault).await
+            end_badly(core, conn, Some(request), &mut account, fault).await
         }
-        Err(fault) => end_badly(core, conn, Some(&request), &mut account, fault).await,
+        Err(fault) => end_badly(core, conn, Some(request), &mut account, fault).await,
     };
     account.close(core, Some(request));
     after
@@ -82,7 +82,7 @@ pub(super) fn note_refused(core: &Core, conn: &Conn, request: &Request, fault: &
     let mut account = Account::begin(core, conn, Some(&request));
     let id = account.id();
     account.failed(fault);
-    account.close(core, Some(request));
+    account.close(core, Some(&mut request));
     id
 }
 
@@ -210,13 +210,13 @@ fn is_own_name(host: &str, conn: &Conn, names: &[String]) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    let bare = bare.trim_end_matches('.').to_ascii_lowercase();
+    let bare = bare.trim_end_matches('.');
     let local = conn.local.map(|local| local.ip().to_canonical());
     bare.parse().is_ok_and(|ip: std::net::IpAddr| {
         Some(ip.to_canonical()) == local
             || (ip.is_loopback() && local.is_none_or(|local| local.is_loopback()))
-    }) || bare == "localhost"
-        || names.contains(&bare)
+    }) || bare.eq_ignore_ascii_case("localhost")
+        || names.iter().any(|name| bare.eq_ignore_ascii_case(name))
 }
 
 /// Whether a provider has the path under another method: 405 rather than 404.
@@ -264,7 +264,7 @@ fn verdict(
 async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &Plan) -> Result<After, Fault> {
     core.spread.begins();
     let asking = sending.account.asking();
-    let mut last = None;
+    let mut last: Option<Box<Fault>> = None;
     let order = in_order(core, plan);
     for (nth, (provider, hop)) in order.iter().enumerate() {
         if !sending.may_go_to(provider) || !sending.may_lend_key(provider) {
@@ -282,7 +282,7 @@ async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &P
                 Ok(turn) => turn,
                 Err(full) => {
                     sending.account.attempt_failed(&provider.id, &full);
-                    last.get_or_insert(full);
+                    last.get_or_insert(Box::new(full));
                     break;
                 }
             };
@@ -292,18 +292,19 @@ async fn carry(core: &Core, conn: &mut Conn, sending: &mut Sending<'_>, plan: &P
             match attempt(core, conn, sending, &turn, *hop).await {
                 Ok(after) => return Ok(after),
                 Err(fault) => {
+                    let fault = sending.in_time(fault);
                     sending.account.attempt_failed(&provider.id, &fault);
                     core.spread.failed(&turn, &fault);
                     if !may_follow(&fault, provider) || sending.account.head_sent {
                         return Err(fault);
                     }
                     tried.push(turn.nth);
-                    last = Some(fault);
+                    last = Some(Box::new(fault));
                 }
             }
         }
     }
-    Err(last.unwrap_or_else(|| Fault::new(Kind::Connect)))
+    Err(last.map_or_else(|| Fault::new(Kind::Connect), |last| *last))
 }
 
 /// The plan's order, but those that are known to fail come last.
@@ -360,24 +361,9 @@ async fn attempt(
     hop: Option<&Hop>,
 ) -> Result<After, Fault> {
     let provider = &*turn.provider;
-    let until = provider.limits(core.limits()).total.map(|total| sending.account.began().plus(total));
-    conn.limit.end_by(until);
-    let over = |fault: Fault| match until.is_some_and(|until| clock::now() >= until) && fault.is_of_time() {
-        true => Fault::because(Kind::TotalTimeout, fault.word()),
-        false => fault,
-    };
-    attempted(core, conn, sending, turn, hop).await.map_err(over)
-}
-
-async fn attempted(
-    core: &Core,
-    conn: &mut Conn,
-    sending: &mut Sending<'_>,
-    turn: &Turn,
-    hop: Option<&Hop>,
-) -> Result<After, Fault> {
-    let provider = &*turn.provider;
     sending.limits = provider.limits(core.limits());
+    sending.until = sending.limits.total.map(|total| sending.account.began().plus(total));
+    conn.limit.end_by(sending.until);
     sending.answered = None;
     sending.address(provider, hop)?;
     sending.rename(core, conn, hop).await?;
@@ -402,7 +388,7 @@ async fn relayed(
     provider: &Provider,
     hop: Option<&Hop>,
 ) -> Result<After, Fault> {
-    let left = sending.limits.total.map(|total| sending.account.began().plus(total).since(clock::now()));
+    let left = sending.until.map(|until| until.since(clock::now()));
     let limit = left.map_or(sending.limits.connect, |left| left.min(sending.limits.connect));
     let (mut fresh, mut renewed) = (false, false);
     loop {
@@ -412,11 +398,9 @@ async fn relayed(
             true => Box::pin(upstream::connect(core, provider, limit)).await?,
         };
         sending.account.connected(since);
-        match (Relay { core, conn, sending, lease, others_armed: false, gone: false })
-            .run(provider, hop)
-            .await
-        {
-            Ok(after) => return Ok(after),
+        let mut relay = Relay { core, conn, sending, lease, others_armed: false, gone: false };
+        match relay.run(provider, hop).await {
+            Ok(down) => return Ok(relay.finish(down)),
             Err(Broken::Fault(fault)) => return Err(fault),
             Err(Broken::Unauthorized(other)) => {
                 sending.account.attempt_failed(&provider.id, &Fault::new(Kind::Unauthorized));

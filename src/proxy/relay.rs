@@ -88,8 +88,10 @@ pub(super) struct Relay<'a, 's> {
 }
 
 impl Relay<'_, '_> {
-    /// Carry the exchange to its end. `Ok` says what becomes of the client's connection.
-    pub(super) async fn run(mut self, provider: &Provider, hop: Option<&Hop>) -> Result<After, Broken> {
+    /// Carry the exchange to its end; [`Relay::finish`] takes what that leaves.
+    ///
+    /// Here and below nothing large is handed on by value: what a future is given it holds twice.
+    pub(super) async fn run(&mut self, provider: &Provider, hop: Option<&Hop>) -> Result<Down, Broken> {
         let drain = provider.drain_when_client_gone;
         self.upload(provider, hop).await?;
         let (response, rest) = self.response_head(drain).await?;
@@ -106,27 +108,38 @@ impl Relay<'_, '_> {
         }
         self.sending.account.first_byte(&response);
         self.capture_request();
-        self.answer(response, rest, drain).await.map_err(Broken::Fault)
+        let mut down = Down::new(self, &response);
+        let head = self.head(response, &down);
+        self.answer(head, rest, &mut down, drain).await?;
+        Ok(down)
+    }
+
+    /// The head as the client gets it; the provider's stays in the record.
+    fn head(&mut self, response: Response, down: &Down) -> Vec<u8> {
+        let mut head = Vec::with_capacity(1024);
+        heads::write_response(&mut head, &response, &down.towards);
+        self.sending.account.response_head(response);
+        head
     }
 
     /// Pass the answer on; where the client leaves, read it to its usage if that is wanted.
-    async fn answer(mut self, response: Response, rest: Vec<u8>, drain: bool) -> Result<After, Fault> {
-        let mut down = Down::new(&self, &response);
+    async fn answer(
+        &mut self,
+        head: Vec<u8>,
+        rest: Vec<u8>,
+        down: &mut Down,
+        drain: bool,
+    ) -> Result<(), Fault> {
         let responded = if self.gone {
-            self.read_aside(&mut down, &rest);
+            self.read_aside(down, &rest);
             Err(gone(WHILE_THINKING))
         } else {
-            self.respond(response, rest, &mut down).await
+            self.respond(head, rest, down).await
         };
-        match responded {
-            Ok(()) => Ok(self.finish(down)),
-            Err(fault) => {
-                if fault.kind == Kind::ClientGone && drain {
-                    self.drain(&mut down).await;
-                }
-                Err(fault)
-            }
+        if drain && responded.as_ref().is_err_and(|fault| fault.kind == Kind::ClientGone) {
+            self.drain(down).await;
         }
+        responded
     }
 
     /// As [`Relay::run`], for a request to leave HTTP: a provider that agrees hands its connection over, any other
@@ -138,7 +151,10 @@ impl Relay<'_, '_> {
             return Ok(Switched::Over(Box::new((self.lease, response, rest))));
         }
         self.sending.account.first_byte(&response);
-        self.answer(response, rest, false).await.map(Switched::Answered).map_err(Broken::Fault)
+        let mut down = Down::new(&self, &response);
+        let head = self.head(response, &down);
+        self.answer(head, rest, &mut down, false).await?;
+        Ok(Switched::Answered(self.finish(down)))
     }
 
     /// Send head and body; ends early when the provider answers early.
@@ -327,16 +343,16 @@ impl Relay<'_, '_> {
     }
 
     /// Pass head and body to the client.
-    async fn respond(&mut self, response: Response, rest: Vec<u8>, down: &mut Down) -> Result<(), Fault> {
+    async fn respond(&mut self, head: Vec<u8>, rest: Vec<u8>, down: &mut Down) -> Result<(), Fault> {
         self.sending.account.ends_by_close = down.towards.shape == Shape::Unwrapped;
-        let mut head = Vec::with_capacity(1024);
-        heads::write_response(&mut head, &response, &down.towards);
-        self.sending.account.response_head(response);
         self.sending.account.head_sent = true;
         let idle = self.sending.limits.idle;
         match self.sending.account.makes_objects() {
             true => Box::pin(self.bind_first(down, head, rest)).await?,
-            false => self.first_block(down, head, &rest).await?,
+            false => {
+                self.first_block(down, head, &rest).await?;
+                drop(rest);
+            }
         }
         if !down.done {
             self.sending.account.lasts(self.core);
@@ -614,7 +630,7 @@ impl Relay<'_, '_> {
     }
 
     /// The response is complete: the connection goes back to the pool if nothing is left on it.
-    fn finish(self, down: Down) -> After {
+    pub(super) fn finish(self, down: Down) -> After {
         let complete = self.sending.body.is_done();
         if down.reusable && complete && !down.left_over {
             self.lease.give_back(self.core);
@@ -758,7 +774,7 @@ fn is_plain_event_stream(response: &Response) -> bool {
 }
 
 /// The response on its way down.
-struct Down {
+pub(super) struct Down {
     framing: Framing,
     towards: Towards,
     reusable: bool,

@@ -18,6 +18,7 @@ use super::core::Core;
 use super::credentials::Shown;
 use super::fault::{Fault, Kind};
 use super::{heads, objects, who};
+use crate::base::clock::{self, Moment};
 use crate::llm::ask_usage;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Endpoint, Route};
@@ -178,6 +179,8 @@ pub(super) struct Sending<'a> {
     pub(super) account: &'a mut Account,
     /// Bounds on time at the provider of the attempt.
     pub(super) limits: Limits,
+    /// When the whole exchange must be over, where the provider bounds it.
+    pub(super) until: Option<Moment>,
     /// Whether another attempt may follow this one.
     pub(super) others_left: bool,
     /// Status that the attempt was answered with, and how long the provider asks to be left alone.
@@ -206,6 +209,7 @@ impl<'a> Sending<'a> {
             asked,
             account,
             limits,
+            until: None,
             others_left: false,
             answered: None,
             asked_usage: false,
@@ -255,6 +259,14 @@ impl Sending<'_> {
     /// Whether an attempt may be made at this provider, by what is known of the whole request.
     pub(super) fn may_go_to(&self, provider: &Provider) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(&provider.id))
+    }
+
+    /// A limit on time that came when the whole was over is that of the whole.
+    pub(super) fn in_time(&self, fault: Fault) -> Fault {
+        match self.until.is_some_and(|until| clock::now() >= until) && fault.is_of_time() {
+            true => Fault::because(Kind::TotalTimeout, fault.word()),
+            false => fault,
+        }
     }
 
     /// Whether an attempt may be made at this provider: a client's own key goes to one host alone.
