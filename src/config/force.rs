@@ -121,6 +121,27 @@ impl Found {
                 self.problems.push(Problem::warning(place, format!("read, without effect: {why}")));
             }
         }
+        self.incumbent_within(file);
+    }
+
+    /// The same of keys that stand deeper.
+    fn incumbent_within(&mut self, file: &File) {
+        let providers = file.providers.iter().map(|(id, provider)| (&id.place, provider));
+        for (place, _) in providers.filter(|(_, provider)| provider.upstream.is_some()) {
+            self.problems.push(Problem::warning(
+                place,
+                "has \"upstream\", read without effect: weir has no upstream gateway",
+            ));
+        }
+        for grant in file.grants.iter().filter(|grant| grant.dst.is_some() || grant.ip.is_some()) {
+            let what = "has \"dst\" or \"ip\", read without effect: the device is this gateway";
+            self.problems.push(Problem::warning(&grant.place, what));
+        }
+        let capabilities = file.grants.iter().flat_map(|grant| &grant.app.own);
+        for capability in capabilities.filter(|one| one.enable_chat_ui.is_some() || one.skills.is_some()) {
+            let what = "has \"enable_chat_ui\" or \"skills\", read without effect: weir has no chat page";
+            self.problems.push(Problem::warning(&capability.place, what));
+        }
     }
 
     fn unenforced(&mut self, place: &Place, what: &str) {

@@ -1,7 +1,8 @@
 //! Sources `headers` and `tailscale_serve`: what a front says, believed from that front alone.
 
 use super::settings::{HeadersSettings, TailscaleServeSettings};
-use super::{Found, Principal, Shown};
+use super::{Found, Principal, Shown, tailnet};
+use crate::policy::grant::Gives;
 
 /// What the front's fields say. From anybody else they say nothing (and are stripped).
 #[must_use]
@@ -33,6 +34,12 @@ pub fn judge(settings: &HeadersSettings, shown: &Shown<'_>) -> Found {
     })
 }
 
+/// Grants of the tailnet's own policy file, as the front passes them on; what cannot be read whole gives nothing.
+fn capabilities(shown: &Shown<'_>) -> Vec<Gives> {
+    let text = shown.only("tailscale-app-capabilities").and_then(Result::ok);
+    text.and_then(|text| serde_json::from_str(text).ok()).map(tailnet::carried).unwrap_or_default()
+}
+
 /// What the tailnet's front says over its unix socket, its uid told by the kernel.
 #[must_use]
 pub fn tailscale_serve(settings: &TailscaleServeSettings, shown: &Shown<'_>) -> Found {
@@ -47,6 +54,7 @@ pub fn tailscale_serve(settings: &TailscaleServeSettings, shown: &Shown<'_>) -> 
         Some(Ok(login)) => Found::Principal(Principal {
             name: login.to_owned(),
             source: "tailscale_serve",
+            carried: capabilities(shown),
             ..Principal::default()
         }),
     }

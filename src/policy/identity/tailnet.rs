@@ -98,7 +98,7 @@ pub fn read(status: u16, body: &[u8]) -> Whois {
 }
 
 /// Grants of the tailnet's own policy file. One that cannot be read whole gives nothing.
-fn carried(capabilities: BTreeMap<String, Vec<Value>>) -> Vec<Gives> {
+pub(super) fn carried(capabilities: BTreeMap<String, Vec<Value>>) -> Vec<Gives> {
     let ours = capabilities.into_iter().filter(|(name, _)| CAPABILITY_KEYS.contains(&name.as_str()));
     ours.flat_map(|(_, values)| values).filter_map(|value| one(&value)).collect()
 }

@@ -175,3 +175,37 @@ fn the_tailnet_is_asked_once_and_silence_is_a_refusal() {
     let who = Principal { name: "a@x".into(), source: "tailnet", ..Principal::default() };
     assert_eq!(name(&ask(Some(&tailnet::Whois::Known(Box::new(who))))), "a@x");
 }
+
+#[test]
+fn the_tailnets_front_passes_on_what_its_policy_grants() {
+    let bench = bench();
+    let front = Evidence { peer: None, here: true, uid: Some(0), login: Some("root".into()) };
+    let carried = |capabilities: &str| {
+        let fields =
+            [("tailscale-user-login", "Ada@Example.com"), ("tailscale-app-capabilities", capabilities)];
+        match bench.judge(&[SourceKind::TailscaleServe], &front, &fields) {
+            Judged::Known(vouched) => {
+                assert_eq!(vouched.principal.name, "ada@example.com", "one person in any case");
+                vouched.principal.carried.len()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let cap = "tailscale.com/cap/aperture";
+    assert_eq!(
+        carried(&format!(r#"{{"{cap}": [{{"role": "user"}}, {{"models": "a/**"}}], "other": [1]}}"#)),
+        2
+    );
+    for broken in ["", "{", "[]", r#"{"tailscale.com/cap/aperture": [{"rolle": "admin"}]}"#] {
+        assert_eq!(carried(broken), 0, "{broken}");
+    }
+}
+
+#[test]
+fn nobody_is_called_like_something_else() {
+    let bench = bench();
+    for odd in ["key:ci", "tag:ci", "group:eng", "spiffe://x/y", "a@x\u{85}b"] {
+        let judged = bench.judge(&[SourceKind::Headers], &from(FRONT), &[("x-auth-email", odd)]);
+        assert_eq!(name(&judged), "refused", "{odd}");
+    }
+}
