@@ -201,6 +201,7 @@ impl Server {
             started_at_us: clock::wall(),
             in_force,
             tls: tls.clone(),
+            source: options.source.clone(),
             reloads: Arc::default(),
             drain: drain.clone(),
         };

@@ -35,6 +35,13 @@ pub(super) enum Look {
         /// `dollars` (then the amount is in nanodollars), `tokens`, `requests`.
         unit: &'static str,
     },
+    /// The configuration.
+    Config {
+        /// `read`, `validate` or `write`.
+        action: &'static str,
+        /// Tag of what was written; empty otherwise.
+        tag: String,
+    },
     /// What somebody may do, and why.
     Explain {
         /// Who was asked about.
@@ -75,7 +82,7 @@ impl Look {
     fn is_own(&self, viewer: &str) -> bool {
         match self {
             Look::Exchange { principal, .. } | Look::Explain { principal, .. } => principal == viewer,
-            Look::Refill { .. } => false,
+            Look::Refill { .. } | Look::Config { .. } => false,
             Look::List { filter, .. } => filter.principal.as_deref() == Some(viewer),
         }
     }

@@ -37,6 +37,7 @@ pub use control::Control;
 pub use watch::Reloads;
 
 use crate::base::stats::Stats;
+use crate::config::reload::Source;
 use crate::policy::quota::Budgets;
 use crate::policy::snapshot::{InForce, Snapshot};
 use crate::record::balances::Commands;
@@ -69,6 +70,8 @@ pub struct Facts {
     pub in_force: tokio::sync::watch::Sender<InForce>,
     /// What is trusted when something is fetched over TLS.
     pub tls: Arc<rustls::ClientConfig>,
+    /// Where the configuration comes from.
+    pub source: Source,
     /// How later configurations fared.
     pub reloads: Arc<Reloads>,
     /// Set while draining.

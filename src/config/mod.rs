@@ -16,6 +16,7 @@ pub mod file;
 pub mod force;
 pub mod hujson;
 pub mod keys;
+pub mod masked;
 pub mod provider;
 pub mod reload;
 pub mod save;

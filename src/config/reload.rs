@@ -37,8 +37,14 @@ impl Source {
         };
         let bytes = std::fs::read(path).map_err(|why| unreadable(&why))?;
         let text = String::from_utf8(bytes).map_err(|why| unreadable(&why))?;
+        self.compile(&text)
+    }
+
+    /// Check and resolve a text as if it stood in the file.
+    pub fn compile(&self, text: &str) -> Result<Loaded, Vec<Problem>> {
+        let env = |name: &str| std::env::var(name).ok();
         // A mark that editors leave at the front is no part of the text.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         // Only reached where a folder for secrets is named; links in it may not lead out of it.
         let dir = self.options.secrets_dir.as_deref().unwrap_or(Path::new("/nonexistent"));
         let files = |name: &str| read_inside(dir, name);

@@ -23,7 +23,7 @@ const OF_THE_MACHINE: [&str; 3] = ["server", "identity", "policies"];
 /// Keys whose value is an address that secrets beside and below it are sent to.
 const ADDRESSES: [&str; 5] = ["baseurl", "url", "endpoint", "proxy", "jwks"];
 /// Keys whose value is a secret.
-const SECRETS: [&str; 8] = [
+pub(super) const SECRETS: [&str; 8] = [
     "apikey",
     "access_key_id",
     "access_secret",
@@ -33,7 +33,8 @@ const SECRETS: [&str; 8] = [
     "client_secret",
     "headers",
 ];
-const REFERENCES: [&str; 3] = ["$env:", "$file:", "keyfile::"];
+/// What stands for a secret that the saver need not know: also those that the machine itself has.
+const REFERENCES: [&str; 5] = ["$env:", "$file:", "keyfile::", "adc::", "profile::"];
 
 /// What keeps `saver` from replacing `before` by `after`, both good files with the snapshots they compile to.
 #[must_use]
@@ -54,6 +55,11 @@ pub fn refusals(before: (&str, &Snapshot), after: (&str, &Snapshot), saver: &Pri
         found.push(refuse("grants", "takes your own admin role away", "keep a grant that gives it to you"));
     }
     found
+}
+
+/// Whether a text stands for a secret rather than being one.
+pub(super) fn is_reference(text: &str) -> bool {
+    REFERENCES.iter().any(|mark| text.starts_with(mark))
 }
 
 fn refuse(path: &str, what: &str, to_do: &str) -> Problem {
@@ -81,7 +87,7 @@ fn walk(found: &mut Vec<Problem>, path: &str, old: Option<&Value>, new: &Value) 
                 walk(found, &format!("{path}[{at}]"), old.and_then(|old| old.get(at)), value);
             }
         }
-        Value::String(text) if REFERENCES.iter().any(|mark| text.starts_with(mark)) && old != Some(new) => {
+        Value::String(text) if is_reference(text) && old != Some(new) => {
             let what = "is a new reference, which would read what you cannot";
             found.push(refuse(path, what, "write references on the machine, or the secret itself here"));
         }
@@ -91,12 +97,25 @@ fn walk(found: &mut Vec<Problem>, path: &str, old: Option<&Value>, new: &Value) 
 
 /// An address has changed and a secret that goes there has not.
 fn moved(found: &mut Vec<Problem>, path: &str, old: Option<&Map<String, Value>>, new: &Map<String, Value>) {
+    let moves = |old: Option<&Map<String, Value>>| {
+        old.is_none_or(|old| origin(old.get("baseurl")) != origin(new.get("baseurl")))
+    };
+    if signs_as_the_machine(new) && (moves(old) || !old.is_some_and(signs_as_the_machine)) {
+        let what = "is signed for with the machine's own AWS identity, at another address";
+        found.push(refuse(path, what, "give keys of its own in apikey, or write it on the machine"));
+    }
     let Some(old) = old else { return };
     let changed = ADDRESSES.iter().any(|key| origin(old.get(*key)) != origin(new.get(*key)));
     if changed && keeps_secret(old, new) {
         let what = "has another address and the same secret, which would be sent there";
         found.push(refuse(path, what, "give the secret again"));
     }
+}
+
+/// Whether a provider is shown what this machine's surroundings give (AWS's usual places).
+fn signs_as_the_machine(entry: &Map<String, Value>) -> bool {
+    let is = |key: &str, value: &str| entry.get(key).and_then(Value::as_str) == Some(value);
+    is("authorization", "sigv4") && !entry.contains_key("apikey") && !entry.contains_key("keys")
 }
 
 /// Scheme, host and port; a path may change freely.

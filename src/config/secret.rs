@@ -25,6 +25,10 @@ impl Secrets<'_> {
     pub fn resolve(&self, secret: &SecretText) -> Result<String, Problem> {
         let value = match secret.kept() {
             Kept::Env(_) | Kept::File(_) if self.skip => return Ok(String::from("not-looked-up")),
+            Kept::Here(super::masked::MARK) => {
+                return Err(Problem::error(&secret.place, "is what the API shows in place of a secret")
+                    .expected("give the secret itself"));
+            }
             Kept::Here(value) => value.to_owned(),
             Kept::Env(name) => (self.env)(name).ok_or_else(|| {
                 Problem::error(&secret.place, format!("environment variable {name} is not set"))

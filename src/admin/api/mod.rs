@@ -1,5 +1,6 @@
 //! From a request to a page: who looks, which endpoint, what it may show. One file per noun.
 
+mod configuration;
 mod exchange;
 mod explain;
 mod health;
@@ -124,6 +125,8 @@ async fn route(room: &Room, visit: &Visit<'_>) -> Answer {
         _ if visit.viewer == Viewer::Nobody => return Err(nobody()),
         ("POST", ["api", "link"]) => return link(room, visit).await,
         ("POST", ["api", "quotas", "refill"]) => return quotas::refill(room, visit).await,
+        ("PUT", ["aperture", "config"]) => return configuration::write(room, visit).await,
+        ("POST", ["aperture", "config:validate"]) => return configuration::validate(room, visit).await,
         ("GET" | "HEAD", _) => {}
         _ => return Err(Problem::new(405, "this endpoint is only read")),
     }
@@ -149,6 +152,7 @@ async fn route(room: &Room, visit: &Visit<'_>) -> Answer {
         ["api", "quotas"] => quotas::list(room, visit),
         ["api", "explain"] => explain::page(room, visit).await,
         ["api", "health"] => json(&health::view(room)),
+        ["aperture", "config"] => configuration::read(room, visit).await,
         ["aperture", "pricing"] => pricing::all(room, visit).await,
         ["aperture", "pricing", model @ ..] => pricing::one(room, visit, model).await,
         ["api", "settings-lines"] => settings_lines::page(room, visit),

@@ -84,7 +84,8 @@ fn pages_that_are_not_for_whoever_asks_are_recorded_with_who_tried() {
     for (method, target, status) in [
         ("POST", "/api/quotas/refill", 403),
         ("POST", "/api/link", 403),
-        ("PUT", "/aperture/config", 405),
+        ("PUT", "/aperture/config", 403),
+        ("GET", "/aperture/config", 403),
         ("DELETE", "/api/requests", 405),
         ("GET", "/api/explain?as=key:boss", 403),
         ("GET", "/api/requests?principal=somebody", 403),

@@ -110,33 +110,154 @@ fn a_bad_reference_while_it_runs_leaves_the_old_in_force_and_is_shown() {
     assert_eq!(gate.served(1)[0].header("x-api-key"), Some("held"));
 }
 
+/// The file with two people, one of them admin, and what each gets for a request.
+struct Saving {
+    gate: Gate,
+    keys: [weir::policy::identity::key::Minted; 2],
+}
+
+impl Saving {
+    fn new() -> Self {
+        let keys = ["boss", "ada"].map(|name| mint(name, 1, None, Vec::new()).expect("minted"));
+        let rows: Vec<_> = keys.iter().map(|key| key.row.clone()).collect();
+        let text = file("held", "").replacen('{', "{ // ours\n", 1);
+        let gate = Gate::of_file(Knobs { keep: true, ..Knobs::default() }, &text, |data| {
+            keys::write(data, &rows).expect("written");
+        });
+        Self { gate, keys }
+    }
+
+    fn stored(&self) -> String {
+        std::fs::read_to_string(self.gate.data.path().join("weir.hujson")).expect("the file")
+    }
+
+    fn send(&self, who: usize, method: &str, body: &str, tag: Option<&str>) -> loadtest::Reply {
+        let request = Request::new(method, "/aperture/config", body).header("x-api-key", &self.keys[who].key);
+        let request = tag.into_iter().fold(request, |request, tag| request.header("if-match", tag));
+        self.gate.client().send(&request).expect("an answer")
+    }
+}
+
 #[test]
 fn nobody_moves_a_stored_key_to_another_address_over_the_network() {
-    let keys = ["boss", "ada"].map(|name| mint(name, 1, None, Vec::new()).expect("minted"));
-    let rows: Vec<_> = keys.iter().map(|key| key.row.clone()).collect();
-    let gate = Gate::of_file(Knobs { keep: true, ..Knobs::default() }, &file("held", ""), |data| {
-        keys::write(data, &rows).expect("written");
-    });
-    let path = gate.data.path().join("weir.hujson");
-    let before = std::fs::read_to_string(&path).expect("the file");
-    let harvest = before.replace(&gate.provider.url(), "http://198.51.100.7");
-    for key in &keys {
-        for (method, target) in [
-            ("PUT", "/aperture/config"),
-            ("POST", "/aperture/config"),
-            ("PUT", "/api/providers"),
-            ("PATCH", "/api/config"),
-        ] {
-            let request = Request::new(method, target, &harvest).header("x-api-key", &key.key);
-            let reply = gate.client().send(&request).expect("an answer");
-            assert_eq!(reply.status, 405, "{method} {target} by {}: {}", key.row.name, reply.text());
-        }
+    let saving = Saving::new();
+    let before = saving.stored();
+    let shown = saving.send(0, "GET", "", None);
+    assert_eq!(shown.status, 200, "{}", shown.text());
+    let shown = shown.text();
+    assert!(!shown.contains("held") && shown.contains("\"$kept\"") && shown.contains("// ours"), "{shown}");
+    let url = saving.gate.provider.url();
+    let added =
+        |provider: &str| shown.replacen("\"providers\": {", &format!("\"providers\": {{{provider},"), 1);
+    for (name, text, status, said) in [
+        (
+            "another address",
+            shown.replace(&url, "http://198.51.100.7"),
+            403,
+            "same secret, which would be sent there",
+        ),
+        (
+            "another scheme",
+            shown.replace("http://", "https://"),
+            403,
+            "same secret, which would be sent there",
+        ),
+        (
+            "by a proxy",
+            shown.replacen("\"models\"", "\"proxy\": \"http://198.51.100.7\", \"models\"", 1),
+            403,
+            "sent there",
+        ),
+        (
+            "the mark elsewhere",
+            shown.replace("\"synthetic\":", "\"other\":").replace(&url, "http://198.51.100.7"),
+            422,
+            "none is kept there",
+        ),
+        (
+            "a variable",
+            added(r#""x": {"baseurl": "http://198.51.100.7", "models": ["m"], "apikey": "$env:PATH"}"#),
+            403,
+            "new reference",
+        ),
+        ("a file", shown.replace("$kept", "$file:/etc/shadow"), 422, "no folder for secrets"),
+        (
+            "the machine's Google login",
+            added(r#""x": {"baseurl": "http://198.51.100.7", "models": ["m"], "apikey": "adc::"}"#),
+            403,
+            "new reference",
+        ),
+        (
+            "the machine's AWS identity",
+            added(
+                r#""x": {"baseurl": "http://198.51.100.7", "models": ["m"], "region": "eu-1", "authorization": "sigv4"}"#,
+            ),
+            403,
+            "AWS identity",
+        ),
+        ("another listener", shown.replace("127.0.0.1:0", "0.0.0.0:0"), 403, "changed on the machine"),
+        (
+            "no source of identity",
+            shown.replace("\"source\": \"key\"", "\"source\": \"peer\""),
+            403,
+            "changed on the machine",
+        ),
+        (
+            "the own role",
+            shown.replace("\"role\": \"admin\"", "\"role\": \"user\""),
+            403,
+            "your own admin role",
+        ),
+        ("nonsense", shown.replace("\"models\"", "\"modles\""), 422, "modles"),
+    ] {
+        let reply = saving.send(0, "PUT", &text, None);
+        assert_eq!(reply.status, status, "{name}: {}", reply.text());
+        assert!(reply.text().contains(said), "{name}: {}", reply.text());
+        assert_eq!(saving.send(1, "PUT", &text, None).status, 403, "{name}, by somebody who is no admin");
+        assert_eq!(saving.stored(), before, "{name}");
     }
-    assert_eq!(std::fs::read_to_string(&path).expect("the file"), before);
+    assert_eq!(saving.send(1, "GET", "", None).status, 403);
+    for (method, target) in
+        [("POST", "/aperture/config"), ("PUT", "/api/providers"), ("DELETE", "/aperture/config")]
+    {
+        let request = Request::new(method, target, "{}").header("x-api-key", &saving.keys[0].key);
+        assert_eq!(saving.gate.client().send(&request).expect("an answer").status, 405, "{method} {target}");
+    }
     let rows = wait_for("all refusals", || {
-        let (_, body) = gate.control("/api/requests?outcome=refused");
-        (body.matches("page_refused").count() >= 8).then_some(body)
+        let (_, body) = saving.gate.control("/api/requests?outcome=refused&limit=1000");
+        (body.matches("page_refused").count() >= 20).then_some(body)
     });
     assert!(rows.contains("key:boss") && rows.contains("key:ada"), "{rows}");
     assert!(!rows.contains("198.51.100.7"));
+}
+
+#[test]
+fn what_harms_nobody_is_saved_with_its_comments_and_comes_into_force() {
+    let saving = Saving::new();
+    let shown = saving.send(0, "GET", "", None);
+    let (tag, shown) = (shown.header("etag").expect("a tag").to_owned(), shown.text());
+    let wanted = shown.replace("\"models\": [\"**\"]", "\"models\": [\"only\"]");
+    assert_eq!(saving.send(0, "PUT", &wanted, Some("\"0000000000000000\"")).status, 412);
+    let saved = saving.send(0, "PUT", &wanted, Some(&tag));
+    assert_eq!(saved.status, 200, "{}", saved.text());
+    assert_ne!(saved.header("etag"), Some(tag.as_str()));
+    assert!(
+        saving.stored().contains("// ours") && saving.stored().contains("\"held\""),
+        "{}",
+        saving.stored()
+    );
+    assert_eq!(saving.send(0, "PUT", &wanted, Some(&tag)).status, 412, "it has changed meanwhile");
+    let ask = |model: &str| {
+        let body = format!(r#"{{"model":"{model}","max_tokens":1,"messages":[]}}"#);
+        let request = Request::messages(body).header("x-api-key", &saving.keys[1].key);
+        saving.gate.client().send(&request).expect("an answer").status
+    };
+    wait_for("it to be in force", || (ask("other") == 404).then_some(()));
+    assert_eq!(ask("only"), 200);
+    assert_eq!(saving.gate.provider.truth().pop().expect("it went up").header("x-api-key"), Some("held"));
+    let audit = std::fs::read_to_string(saving.gate.data.path().join("audit.log")).expect("an audit log");
+    assert!(
+        audit.lines().any(|line| line.contains("\"action\":\"write\"") && line.contains("key:boss")),
+        "{audit}"
+    );
 }
