@@ -26,7 +26,7 @@ pub fn restored(text: &str, old: &str) -> Result<String, Vec<Problem>> {
     let Some(marks) = spots(text, |text| text == MARK) else { return Ok(text.to_owned()) };
     let kept = spots(old, |text| !is_reference(text)).unwrap_or_default();
     let missing = |path: &&String| !kept.contains_key(*path);
-    let problems: Vec<Problem> = marks.keys().filter(missing).map(nothing_kept).collect();
+    let problems: Vec<Problem> = marks.keys().filter(missing).map(|path| nothing_kept(path)).collect();
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -35,8 +35,8 @@ pub fn restored(text: &str, old: &str) -> Result<String, Vec<Problem>> {
     Ok(replaced(text, secrets))
 }
 
-fn nothing_kept(path: &String) -> Problem {
-    let place = Place { path: path.as_str().into(), ..Place::default() };
+fn nothing_kept(path: &str) -> Problem {
+    let place = Place { path: path.into(), ..Place::default() };
     Problem::error(&place, "has the mark of a kept secret, and none is kept there")
         .expected("give the secret")
 }
