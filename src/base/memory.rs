@@ -17,13 +17,13 @@ pub fn release() {
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 
-/// Let go of the pages of the program's own code and constants: most of those touched by now only its start needed, and
-/// they would be weighed as ours for ever. What is needed again comes back from the page cache, at a microsecond for
-/// 64 KiB.
+/// Let go of the pages of the program's own code and constants: most of those touched by now only its start needed, or
+/// its last flood, and they would be weighed as ours for ever. What is needed again comes back from the page cache, at a
+/// microsecond for 64 KiB.
 ///
-/// For the first quiet moment, once. Nothing happens where the kernel does not tell its mappings.
+/// For quiet moments. Nothing happens where the kernel does not tell its mappings.
 #[expect(unsafe_code, reason = "the kernel is told about addresses")]
-pub fn let_go_of_start() {
+pub fn let_go_of_program() {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (start, bytes) in pages_of_files(&maps) {
         let start = std::ptr::with_exposed_provenance_mut::<std::ffi::c_void>(start);
@@ -84,7 +84,7 @@ Anonymous:             0 kB
     #[test]
     fn code_and_constants_work_after_being_let_go() {
         let before = format!("{} {:?}", 7, "seven");
-        let_go_of_start();
+        let_go_of_program();
         assert_eq!(format!("{} {:?}", 7, "seven"), before);
         release();
     }

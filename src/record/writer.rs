@@ -106,6 +106,8 @@ const NOTES_AT_ONCE: usize = 4096;
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// A writer with nothing to do for this long gives memory back.
 const QUIET_AFTER: Duration = Duration::from_millis(250);
+/// Quiet for this long, it lets go of the program's pages, too.
+const QUIET_LONG: Duration = Duration::from_secs(10);
 /// How long a stopping writer tries to save what is left.
 const LAST_TRY_FOR: Duration = Duration::from_secs(5);
 
@@ -138,8 +140,16 @@ pub struct Writer {
     untold: Loss,
     health: Arc<WriterHealth>,
     tail: Tail,
+    has_rested: bool,
     // Held for its lock: last, so that everything else is closed before the store is free.
     _lock: std::fs::File,
+}
+
+/// A time without anything to do.
+struct Quiet {
+    since: Moment,
+    rested: bool,
+    let_go: bool,
 }
 
 /// Where the batch stands.
@@ -201,6 +211,7 @@ impl Writer {
             log_files,
             index,
             tail: Tail::new(),
+            has_rested: false,
             _lock: lock,
         };
         let durable = writer.index.durable()?;
@@ -246,24 +257,33 @@ impl Writer {
         let (shortest, longest) = self.options.poll;
         let mut pause = shortest;
         // Opening the store was work, too.
-        let mut busy_at = Some(clock::now());
-        let mut has_rested = false;
+        let mut quiet = Quiet { since: clock::now(), rested: false, let_go: false };
         while !stop.load(Ordering::Acquire) {
             let now = clock::now();
             let worked = self.turn(now);
             if worked {
-                busy_at = Some(now);
-            } else if busy_at.is_some_and(|at| now.since(at) > QUIET_AFTER) {
-                busy_at = None;
-                self.rest();
-                if !std::mem::replace(&mut has_rested, true) {
-                    memory::let_go_of_start();
-                }
+                quiet = Quiet { since: now, rested: false, let_go: false };
+            } else {
+                self.rest_if(&mut quiet, now);
             }
             pause = if worked { shortest } else { (pause * 2).min(longest) };
             std::thread::park_timeout(pause);
         }
         self.finish();
+    }
+
+    /// Give memory back once for each time of quiet; and of the program what only the start needed, or the last flood.
+    fn rest_if(&mut self, quiet: &mut Quiet, now: Moment) {
+        let lasts = now.since(quiet.since);
+        if lasts > QUIET_AFTER && !std::mem::replace(&mut quiet.rested, true) {
+            self.rest();
+            if !std::mem::replace(&mut self.has_rested, true) {
+                memory::let_go_of_program();
+            }
+        }
+        if lasts > QUIET_LONG && !std::mem::replace(&mut quiet.let_go, true) {
+            memory::let_go_of_program();
+        }
     }
 
     /// What a flood of bodies took is given back once it is over: buffers, compression contexts, pages of the index.

@@ -42,8 +42,8 @@ Workloads:
   small-2k  the same with a request of 2 KB: what weir-full is held against weir by
   large     300 KB request (bodies unlike each other), 2 KB answer, 8 kept connections
   grown     the same with the bodies of one growing session: each is the last one and a little more
-  memory    silent open streams after a 300 KB request, once the subject has come to rest: growth of resident
-            memory for each, and idle
+  memory    silent open streams after a 300 KB request, once the subject has come to rest: growth of
+            anonymous memory for each (of nginx all processes); and all that is resident when idle
 
 ×weir is the ratio to subject `weir` of the same run. +p50 and +p99 are the delay of an event beside that of `direct` in the same run.
 The configuration weir is given can be replaced (--weir-config FILE, with @LISTEN@ and @PROVIDER@ in it).
@@ -403,16 +403,16 @@ fn memory(
     let Some(subject) = Subject::start(name, ground)? else { return Ok(Sample::default()) };
     // Idle is what stays when the start is over.
     rig.run(Duration::from_millis(1500), |_| false)?;
-    let size = |subject: &Subject| subject.pid.map_or(0, resident);
-    let idle = size(&subject);
+    let size = |what: &str| subject.pid.map_or(0, |pid| resident(pid, what));
+    let (idle, before) = (size("VmRSS:"), size("RssAnon:"));
     rig.load = Some(load(workload, bodies, &subject)?);
     open(rig, workload)?;
     rig.run(Duration::from_millis(1500), |_| false)?;
     // A gateway that keeps an account is still writing the requests down: what counts is what stays.
     settled(rig, &subject)?;
-    let (full, after) = (size(&subject), seen(rig));
+    let (full, after) = (size("RssAnon:"), seen(rig));
     let mut sample = Sample {
-        stream_kib: full.saturating_sub(idle) as f64 / 1024.0 / workload.slots as f64,
+        stream_kib: full.saturating_sub(before) as f64 / 1024.0 / workload.slots as f64,
         idle_mib: idle as f64 / 1048576.0,
         wrong: after.errors + after.mismatches,
         complaints: after.complaints.clone(),

@@ -41,11 +41,12 @@ pub(crate) fn used(pid: u32) -> Used {
     Used { serving_ns: if serving > 0 { serving } else { whole }, whole_ns: whole }
 }
 
-/// Resident bytes of a process and its descendants.
-pub(crate) fn resident(pid: u32) -> u64 {
+/// Resident bytes of a process and its descendants, of everything (`VmRSS:`) or of what is its own (`RssAnon:`, without
+/// the pages of programs and libraries).
+pub(crate) fn resident(pid: u32, what: &str) -> u64 {
     let of = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or("").trim();
+        let line = status.lines().find_map(|l| l.strip_prefix(what)).unwrap_or("").trim();
         line.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * 1024
     };
     tree(pid).iter().map(of).sum()
@@ -92,7 +93,8 @@ mod tests {
         }
         let after = used(std::process::id());
         assert!(after.whole_ns > before.whole_ns + 5_000_000, "{before:?} {after:?} {x}");
-        assert!(resident(std::process::id()) > 500_000);
+        let own = resident(std::process::id(), "RssAnon:");
+        assert!((100_000..resident(std::process::id(), "VmRSS:")).contains(&own));
         assert!(alive(std::process::id()) && !alive(u32::MAX));
     }
 }
