@@ -320,10 +320,17 @@ impl Core {
         }
     }
 
-    /// A tick without a new exchange, after bodies were freed: their memory goes back to the system.
+    /// A tick without a new exchange: what has come home meanwhile is freed, and its memory goes back to the system.
     fn release_when_quiet(&self) {
-        let quiet = self.ticked_at.replace(self.count.get()) == self.count.get();
-        if quiet && self.freed.replace(false) {
+        if self.ticked_at.replace(self.count.get()) != self.count.get() {
+            return;
+        }
+        let mut ring = self.ring.borrow_mut();
+        while let Some(note) = ring.spent() {
+            drop(note);
+            self.freed.set(true);
+        }
+        if self.freed.replace(false) {
             self.spare.borrow_mut().free();
             memory::release();
         }

@@ -236,35 +236,13 @@ fn skip_string(text: &[u8], start: usize) -> Option<usize> {
     }
     let mut at = start + 1;
     loop {
-        at += end_of_plain(text.get(at..)?)?;
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
         if text[at] == b'"' {
             return Some(at + 1);
         }
         at += 2;
     }
 }
-
-/// Where the next quote or backslash stands. Keys and most texts of an answer are shorter than what it costs to begin a
-/// search, so the first bytes are looked at eight at once.
-fn end_of_plain(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    // Exact for the lowest byte that is zero, which is the one that is asked for.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let (words, _) = text.as_chunks::<8>();
-    for (at, word) in words.iter().take(SHORT_WORDS).enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
-        if found != 0 {
-            return Some(at * 8 + (found.trailing_zeros() / 8) as usize);
-        }
-    }
-    let rest = words.len().min(SHORT_WORDS) * 8;
-    memchr2(b'"', b'\\', &text[rest..]).map(|at| rest + at)
-}
-
-/// How many words are looked at before a search is begun.
-const SHORT_WORDS: usize = 3;
 
 /// Index after the value that begins at `start`; `None` if it is broken, unfinished or too deep.
 fn skip_value(text: &[u8], start: usize) -> Option<usize> {
@@ -358,21 +336,6 @@ mod tests {
         assert!(Raw::whole(&b"[".repeat(200)).is_none());
         let deep = [b"[".repeat(128), b"]".repeat(128)].concat();
         assert!(Raw::whole(&deep).is_some());
-    }
-
-    #[test]
-    fn the_end_of_a_string_is_found_wherever_it_stands() {
-        for length in 0..70 {
-            for end in [b'"', b'\\'] {
-                let mut text = vec![b'a' ^ (length % 5) as u8; length];
-                text.push(end);
-                text.extend(b"\"\\tail");
-                assert_eq!(end_of_plain(&text), Some(length));
-                assert_eq!(end_of_plain(&text[..length]), None);
-            }
-        }
-        // Bytes above ASCII, and those that differ from a quote by one bit.
-        assert_eq!(end_of_plain(b"\xa2\xdc\x23\x21\x5d\x5b\xff\x00\x22"), Some(8));
     }
 
     #[test]
