@@ -114,27 +114,31 @@ impl Relay<'_, '_> {
         Ok(down)
     }
 
-    /// The head as the client gets it; the provider's stays in the record.
-    fn head(&mut self, response: Response, down: &Down) -> Vec<u8> {
+    /// The head as the client gets it, unless it has left; the provider's stays in the record.
+    fn head(&mut self, response: Response, down: &Down) -> Option<Vec<u8>> {
+        if self.gone {
+            return None;
+        }
         let mut head = Vec::with_capacity(1024);
         heads::write_response(&mut head, &response, &down.towards);
         self.sending.account.response_head(response);
-        head
+        Some(head)
     }
 
     /// Pass the answer on; where the client leaves, read it to its usage if that is wanted.
     async fn answer(
         &mut self,
-        head: Vec<u8>,
+        head: Option<Vec<u8>>,
         rest: Vec<u8>,
         down: &mut Down,
         drain: bool,
     ) -> Result<(), Fault> {
-        let responded = if self.gone {
-            self.read_aside(down, &rest);
-            Err(gone(WHILE_THINKING))
-        } else {
-            self.respond(head, rest, down).await
+        let responded = match head {
+            Some(head) => self.respond(head, rest, down).await,
+            None => {
+                self.read_aside(down, &rest);
+                Err(gone(WHILE_THINKING))
+            }
         };
         if drain && responded.as_ref().is_err_and(|fault| fault.kind == Kind::ClientGone) {
             self.drain(down).await;
