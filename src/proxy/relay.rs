@@ -16,34 +16,33 @@
 //! provider when the client has taken this one: that is the back-pressure. While the client is awaited or the provider
 //! is silent no buffer is held.
 
-use std::borrow::Cow;
+mod down;
+mod upload;
+
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::ops::Range;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::conn::{After, Conn};
-use super::core::{Core, SCRATCH_BYTES};
-use super::credentials::{Shown, signs};
+use super::core::Core;
+use super::credentials::Shown;
 use super::fault::{Fault, Kind};
-use super::heads::{self, Outbound, Shape, Towards, Upload};
+use super::heads::{self, Shape};
 use super::objects;
-use super::request::{Body, Sending};
+use super::request::Sending;
 use super::upstream::Lease;
 use crate::base::clock;
-use crate::llm::ask_usage::Hider;
 use crate::policy::decide::Hop;
 use crate::policy::snapshot::Provider;
-use crate::wire::h1::{Framing, HeadLimits, HeadScan, Response, parse_response};
+use crate::wire::h1::{HeadLimits, HeadScan, Response, parse_response};
 use crate::wire::head::Version;
+use down::Down;
 
 /// Largest block taken for a client that has been slow: what it did not take is held in memory until it does.
 const SLOW_BLOCK_BYTES: usize = 16 * 1024;
 /// An exchange that has no answer after this is told to the writer as open. Within a batch of the writer's.
 const LASTS_AFTER: Duration = Duration::from_millis(50);
-/// Bodies up to this go out in one piece with their head: cheaper than a gathering write.
-const JOINED_BODY_BYTES: usize = 16 * 1024;
 /// Informational responses a provider may send before the final one.
 const INFORMATIONAL_MAX: u32 = 16;
 
@@ -159,102 +158,6 @@ impl Relay<'_, '_> {
         let head = self.head(response, &down);
         self.answer(head, rest, &mut down, false).await?;
         Ok(Switched::Answered(self.finish(down)))
-    }
-
-    /// Send head and body; ends early when the provider answers early.
-    async fn upload(&mut self, provider: &Provider, hop: Option<&Hop>) -> Result<(), Broken> {
-        let form = self.form();
-        let mut head = Vec::with_capacity(2048);
-        // What has to be told apart as it passes is asked for without a content coding.
-        let plain = self.sending.account.asks_plain() || self.sending.asked_usage;
-        let added = added_fields(hop, plain);
-        let body = if signs(provider) { self.sending.body.sendable() } else { &[] };
-        let outbound = Outbound {
-            request: self.sending.request,
-            target: &self.sending.target,
-            provider,
-            added: &added,
-            upload: form,
-            shown: &self.sending.shown,
-            body,
-            plain: self.sending.body.is_renamed(),
-        };
-        heads::write_request(&mut head, &outbound);
-        let mut out = Outgoing::new(form, head);
-        out.join_small(self.sending.body);
-        loop {
-            out.fill(self.sending.body);
-            let pushed = self.push(&mut out);
-            self.sending.account.request_sent(out.body_sent);
-            let blocked = match pushed {
-                Ok(()) if out.is_done(self.sending.body) => return Ok(()),
-                Ok(()) => false,
-                Err(why) if why.kind() == ErrorKind::WouldBlock => true,
-                // A provider may answer and close before it has read everything; what it said decides, not the write.
-                Err(_) => return Ok(()),
-            };
-            self.conn.limit.set_after(self.core.limits().body_idle);
-            match self.wait_upload(blocked).await {
-                Event::Writable => {}
-                Event::FromClient => self.more_body().await?,
-                Event::FromProvider => return Ok(()),
-                Event::Late if blocked => return Err(Fault::new(Kind::FirstByteTimeout).into()),
-                Event::Late => return Err(Fault::new(Kind::BodyTimeout).into()),
-            }
-        }
-    }
-
-    fn form(&self) -> Upload {
-        let length = self.sending.body.renamed_length().or(self.sending.request.length);
-        match (length, &self.sending.request.framing) {
-            (Some(length), _) => Upload::Length(length),
-            (None, Framing::Chunked(_)) if self.sending.body.is_done() => {
-                Upload::Length(self.sending.body.bytes.len() as u64)
-            }
-            (None, Framing::Chunked(_)) => Upload::Chunked,
-            (None, _) => Upload::None,
-        }
-    }
-
-    /// Send what can be sent; `WouldBlock` when the provider takes no more for now.
-    fn push(&mut self, out: &mut Outgoing) -> io::Result<()> {
-        loop {
-            let (first, second) = out.pending(self.sending.body);
-            if first.is_empty() && second.is_empty() {
-                return Ok(());
-            }
-            let n = self.lease.transport.try_write(first, second)?;
-            out.advance(n);
-        }
-    }
-
-    async fn wait_upload(&mut self, blocked: bool) -> Event {
-        poll_fn(|cx| {
-            if blocked && self.lease.transport.poll_writable(cx).is_ready() {
-                return Poll::Ready(Event::Writable);
-            }
-            if !self.sending.body.is_done() && self.conn.socket.poll_readable(cx).is_ready() {
-                return Poll::Ready(Event::FromClient);
-            }
-            if self.lease.transport.poll_readable(cx).is_ready() {
-                return Poll::Ready(Event::FromProvider);
-            }
-            self.conn.limit.poll(cx).map(|()| Event::Late)
-        })
-        .await
-    }
-
-    /// Take more of the request; at its end the reader judges the whole, before the last byte is let go.
-    async fn more_body(&mut self) -> Result<(), Fault> {
-        if !self.sending.body.take(self.core, self.conn)? {
-            return Ok(());
-        }
-        if self.sending.body.is_done() {
-            self.sending.judge_whole(self.core, self.conn).await?;
-        } else if let Some(reader) = &mut self.sending.asked.reader {
-            reader.advance(&self.sending.body.bytes)?;
-        }
-        Ok(())
     }
 
     /// Once no retry can need it, the request body leaves for the writer.
@@ -685,81 +588,6 @@ fn gone(when: &str) -> Fault {
     Fault::because(Kind::ClientGone, when)
 }
 
-/// The request on its way out: head, then body by length or in our own chunks.
-struct Outgoing {
-    form: Upload,
-    /// Head, and with [`Upload::Chunked`] everything framed so far.
-    framed: Vec<u8>,
-    framed_sent: usize,
-    /// Body bytes sent, or framed in chunks.
-    body_sent: usize,
-    ended: bool,
-}
-
-impl Outgoing {
-    fn new(form: Upload, head: Vec<u8>) -> Self {
-        Self { form, framed: head, framed_sent: 0, body_sent: 0, ended: false }
-    }
-
-    /// A small complete body goes behind its head, in the same piece.
-    fn join_small(&mut self, body: &Body) {
-        if matches!(self.form, Upload::Length(_))
-            && body.is_done()
-            && body.sendable().len() <= JOINED_BODY_BYTES
-        {
-            self.framed.extend_from_slice(body.sendable());
-            self.body_sent = body.sendable().len();
-        }
-    }
-
-    /// Frame what has newly come, where we frame.
-    fn fill(&mut self, body: &Body) {
-        if self.form != Upload::Chunked || self.ended {
-            return;
-        }
-        if self.framed_sent == self.framed.len() {
-            self.framed.clear();
-            self.framed_sent = 0;
-        }
-        let fresh = &body.sendable()[self.body_sent..];
-        write_chunk(&mut self.framed, fresh);
-        self.body_sent += fresh.len();
-        if body.is_done() {
-            self.framed.extend_from_slice(b"0\r\n\r\n");
-            self.ended = true;
-        }
-    }
-
-    fn pending<'b>(&'b self, body: &'b Body) -> (&'b [u8], &'b [u8]) {
-        let framed = &self.framed[self.framed_sent..];
-        match self.form {
-            Upload::Length(_) => (framed, &body.sendable()[self.body_sent..]),
-            Upload::None | Upload::Chunked => (framed, &[]),
-        }
-    }
-
-    fn advance(&mut self, n: usize) {
-        let of_framed = n.min(self.framed.len() - self.framed_sent);
-        self.framed_sent += of_framed;
-        self.body_sent += n - of_framed;
-    }
-
-    fn is_done(&self, body: &Body) -> bool {
-        let (framed, rest) = self.pending(body);
-        framed.is_empty() && rest.is_empty() && body.is_done() && (self.form != Upload::Chunked || self.ended)
-    }
-}
-
-/// Fields that the request gains on its way: those of grants, and where the answer must be readable, no coding.
-fn added_fields(hop: Option<&Hop>, plain: bool) -> Cow<'_, [(String, String)]> {
-    let added = hop.map_or(&[][..], |hop| &hop.add_headers);
-    if !plain {
-        return Cow::Borrowed(added);
-    }
-    let no_coding = ("accept-encoding".to_owned(), "identity".to_owned());
-    Cow::Owned(added.iter().cloned().chain([no_coding]).collect())
-}
-
 fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     if data.is_empty() {
         return;
@@ -767,111 +595,4 @@ fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
     out.extend_from_slice(data);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Whether events can be told apart in what passes.
-fn is_plain_event_stream(response: &Response) -> bool {
-    let fields = &response.head.fields;
-    let events = fields.text("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
-    let plain = fields.text("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-    events && plain
-}
-
-/// The response on its way down.
-pub(super) struct Down {
-    framing: Framing,
-    towards: Towards,
-    reusable: bool,
-    done: bool,
-    left_over: bool,
-    /// Bytes that the client has not taken yet, and the content among them.
-    unsent: Vec<u8>,
-    undelivered: Vec<u8>,
-    block_bytes_max: usize,
-    /// Keeps the usage chunk from a client that did not ask for it, and what of the last block it let through.
-    hider: Option<Box<Hider>>,
-    shown: Vec<u8>,
-}
-
-impl Down {
-    fn new(relay: &Relay<'_, '_>, response: &Response) -> Self {
-        let version = relay.sending.request.head.version;
-        let hides = relay.sending.asked_usage && is_plain_event_stream(response);
-        let shape = match (&response.framing, version) {
-            // What is taken out makes other chunks of the rest.
-            (_, Version::Http11) if hides => Shape::Wrapped,
-            (_, Version::Http10) if hides => Shape::Unwrapped,
-            (Framing::UntilClose, Version::Http11) => Shape::Wrapped,
-            // What may be ended early cannot keep the provider's framing.
-            (_, Version::Http11) if relay.sending.account.may_end() => Shape::Wrapped,
-            (_, Version::Http10) if relay.sending.account.may_end() => Shape::Unwrapped,
-            (Framing::UntilClose | Framing::Chunked(_), Version::Http10) => Shape::Unwrapped,
-            _ => Shape::Verbatim,
-        };
-        let chunked = shape == Shape::Wrapped
-            || shape == Shape::Verbatim && matches!(response.framing, Framing::Chunked(_));
-        let keep_alive = relay.sending.request.keep_alive
-            && relay.sending.body.is_done()
-            && shape != Shape::Unwrapped
-            && !relay.core.is_draining();
-        Self {
-            framing: response.framing.clone(),
-            towards: Towards { id: relay.sending.account.id(), version, shape, chunked, keep_alive },
-            reusable: response.reusable,
-            done: false,
-            left_over: false,
-            unsent: Vec::new(),
-            undelivered: Vec::new(),
-            block_bytes_max: SCRATCH_BYTES,
-            hider: hides.then(|| Box::new(Hider::new())),
-            shown: Vec::new(),
-        }
-    }
-
-    /// Write a block in the client's framing.
-    fn shape(&mut self, block: &[u8], used: usize, data: &[Range<usize>], out: &mut Vec<u8>) {
-        if self.hider.is_some() {
-            return self.shape_hiding(block, data, out);
-        }
-        match self.towards.shape {
-            Shape::Verbatim => out.extend_from_slice(&block[..used]),
-            Shape::Wrapped => data.iter().for_each(|range| write_chunk(out, &block[range.clone()])),
-            Shape::Unwrapped => data.iter().for_each(|range| out.extend_from_slice(&block[range.clone()])),
-        }
-    }
-
-    /// The same, without the usage chunk; what is held at the end of the content is no whole event, and passes.
-    fn shape_hiding(&mut self, block: &[u8], data: &[Range<usize>], out: &mut Vec<u8>) {
-        let Some(hider) = &mut self.hider else { return };
-        data.iter().for_each(|range| hider.pass(&block[range.clone()], &mut self.shown));
-        if self.done {
-            hider.finish(&mut self.shown);
-        }
-        match self.towards.shape {
-            Shape::Wrapped => write_chunk(out, &self.shown),
-            Shape::Verbatim | Shape::Unwrapped => out.extend_from_slice(&self.shown),
-        }
-    }
-
-    /// End the response where its content ends, or with a terminal of ours where it is ended early.
-    fn end(&mut self, terminal: Option<&[u8]>, out: &mut Vec<u8>) {
-        if let Some(terminal) = terminal {
-            match self.towards.shape {
-                Shape::Wrapped => write_chunk(out, terminal),
-                Shape::Verbatim | Shape::Unwrapped => out.extend_from_slice(terminal),
-            }
-            // What is still to come of the provider's is nobody's: its connection is dropped, which cancels it.
-            self.reusable &= self.done;
-            self.done = true;
-        }
-        // A body that ends with its connection ends in `end_of_connection`.
-        if self.done && self.towards.shape == Shape::Wrapped {
-            out.extend_from_slice(b"0\r\n\r\n");
-        }
-    }
-
-    fn keep_unsent(&mut self, bytes: &[u8]) {
-        self.unsent.extend_from_slice(bytes);
-        self.block_bytes_max = self.block_bytes_max.min(SLOW_BLOCK_BYTES);
-    }
 }
