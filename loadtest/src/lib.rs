@@ -47,6 +47,7 @@ pub mod json;
 pub mod knobs;
 pub mod plan;
 pub mod provider;
+pub mod rsa;
 pub mod sigv4;
 pub mod truth;
 pub mod websocket;

@@ -228,7 +228,13 @@ impl AskReader {
             None => None,
         };
         match self.model_in_path.take() {
-            Some(model) => Ok(Some(model)),
+            Some(model) => {
+                // Whichever the provider goes by: both must be granted. Google writes the same name behind a path.
+                let same =
+                    |named: &String| named.rsplit_once("models/").map_or(&**named, |(_, name)| name) == model;
+                self.more_models.extend(named.filter(|named| !same(named)));
+                Ok(Some(model))
+            }
             None if named.is_none() && !self.model_optional && !has_default_model(self.dialect) => {
                 Err(AskFault::NoModel)
             }

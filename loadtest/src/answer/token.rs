@@ -1,11 +1,12 @@
 //! Google's token endpoint: a service account's signed assertion, or a question to the metadata server, for an access
-//! token. Of the assertion the shape, the times and the audience are judged; its RS256 signature is not, since that
-//! takes arithmetic that std does not have.
+//! token. Of the assertion the shape, the times and the audience are judged, and the RS256 signature of the one account
+//! whose key is known here; the private half lies with weir's tests and is good for nothing else.
 
 use super::errors::now;
 use super::{Answer, json};
 use crate::digest::unbase64;
 use crate::json::Value;
+use crate::rsa;
 
 /// What every token begins with.
 const TOKEN: &str = "ya29.synthetic";
@@ -26,6 +27,21 @@ pub(super) fn answer(body: &[u8]) -> Option<Answer> {
     })
 }
 
+/// The account whose assertions are verified, and its public key (RFC 8017 A.1.1, 2,048 bits).
+const ACCOUNT: &str = "weir@synthetic.iam.gserviceaccount.com";
+const KEY: &[u8] = include_bytes!("../../keys/synthetic-account.pub.der");
+
+/// The key's modulus, behind two heads of four bytes and a zero.
+fn modulus() -> &'static [u8] {
+    &KEY[9..9 + 256]
+}
+
+/// Whether the assertion is signed as its account would.
+fn is_signed(assertion: &str, issuer: &str, signature: &[u8]) -> bool {
+    let text = assertion.rsplit_once('.').map_or("", |(text, _)| text);
+    issuer != ACCOUNT || rsa::verifies(modulus(), text.as_bytes(), signature)
+}
+
 /// What is wrong with the form, at that many seconds since 1970.
 fn refusal(form: &[u8], now: u64) -> Option<&'static str> {
     let Ok(form) = std::str::from_utf8(form) else { return Some("not a form") };
@@ -35,7 +51,8 @@ fn refusal(form: &[u8], now: u64) -> Option<&'static str> {
     {
         return Some("another grant_type");
     }
-    let parts: Vec<&str> = field("assertion").unwrap_or("").split('.').collect();
+    let assertion = field("assertion").unwrap_or("");
+    let parts: Vec<&str> = assertion.split('.').collect();
     let [header, claims, signature] = parts[..] else { return Some("the assertion is no JWT") };
     let read = |part: &str| Value::parse(&unbase64(part)?);
     let (Some(header), Some(claims)) = (read(header), read(claims)) else {
@@ -44,15 +61,18 @@ fn refusal(form: &[u8], now: u64) -> Option<&'static str> {
     let text = |value: &Value, name: &str| value.field(name).and_then(Value::text).unwrap_or("").to_owned();
     let number = |name: &str| claims.field(name).and_then(Value::number).unwrap_or(0.0) as u64;
     let (issued, expires) = (number("iat"), number("exp"));
+    let signature = unbase64(signature).unwrap_or_default();
     match () {
         () if text(&header, "alg") != "RS256" => Some("alg is not RS256"),
         // 2,048 bits at least.
-        () if unbase64(signature).is_none_or(|bytes| bytes.len() < 256) => Some("no signature"),
+        () if signature.len() < 256 => Some("no signature"),
         () if text(&claims, "iss").is_empty() => Some("no iss"),
         () if text(&claims, "scope").is_empty() => Some("no scope"),
         () if !text(&claims, "aud").ends_with("/token") => Some("aud is not this endpoint"),
         () if issued > now + 60 || expires <= now => Some("not now"),
         () if expires > issued + 3_600 => Some("exp is more than an hour after iat"),
+        // Last: it takes some milliseconds.
+        () if !is_signed(assertion, &text(&claims, "iss"), &signature) => Some("the signature is another's"),
         () => None,
     }
 }
@@ -84,6 +104,8 @@ mod tests {
         assert_eq!(judged(&good.replace("4600", "4601"), 1010), Some("exp is more than an hour after iat"));
         assert_eq!(judged(&good.replace("/token", ""), 1010), Some("aud is not this endpoint"));
         assert_eq!(judged(&good.replace("a@b", ""), 1010), Some("no iss"));
+        let known = good.replace("a@b", ACCOUNT);
+        assert_eq!(judged(&known, 1010), Some("the signature is another's"));
         assert_eq!(refusal(form(good, "none").as_bytes(), 1010), Some("alg is not RS256"));
         assert_eq!(refusal(b"grant_type=password", 1010), Some("another grant_type"));
     }

@@ -159,3 +159,18 @@ fn a_fingerprint_outlives_dates_and_later_messages() {
     let later = r#",{"role":"user","content":"more"}"#;
     assert_eq!(of("2026-11-20", ""), of("2026-11-21", later));
 }
+
+#[test]
+fn a_model_in_the_body_counts_beside_the_one_in_the_path() {
+    let others = |dialect: Dialect, body: &str| {
+        let reader = AskReader::new(dialect).with_model_in_path(Some("m".into()));
+        let ask = reader.finish(body.as_bytes()).expect("readable");
+        assert_eq!(ask.model.as_deref(), Some("m"));
+        ask.other_models.join(" ")
+    };
+    assert_eq!(others(Dialect::Chat, r#"{"model":"dear"}"#), "dear");
+    assert_eq!(others(Dialect::Chat, r#"{"model":"m"}"#), "");
+    assert_eq!(others(Dialect::Gemini, r#"{"model":"models/m","content":{}}"#), "");
+    assert_eq!(others(Dialect::Gemini, r#"{"model":"models/dear","content":{}}"#), "models/dear");
+    assert_eq!(others(Dialect::Messages, "{}"), "");
+}

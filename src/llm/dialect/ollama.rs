@@ -11,6 +11,8 @@ use crate::wire::json::Raw;
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) draft: Draft,
+    /// It is vectors: nothing is generated, which is known.
+    embeds: bool,
     usage: Map<String, Value>,
 }
 
@@ -44,7 +46,10 @@ impl Reader {
                     calls.for_each(|call| self.tool(call));
                 }
                 // Embeddings have no `done`.
-                b"embeddings" | b"embedding" => self.draft.complete = true,
+                b"embeddings" | b"embedding" => {
+                    self.draft.complete = true;
+                    self.embeds = true;
+                }
                 name => {
                     if let Some(name) = USAGE.iter().find(|known| known.as_bytes() == name) {
                         self.usage.insert((*name).into(), value.value().unwrap_or_default());
@@ -60,6 +65,9 @@ impl Reader {
             let written = WireUsage::made(&Value::Object(self.usage));
             reading.usage = written.raw().map(|raw| normal(&UsageMembers::of(raw))).unwrap_or_default();
             reading.wire_usage = Some(written);
+        }
+        if self.embeds && reading.usage.input_tokens.is_some() {
+            reading.usage.output_tokens.get_or_insert(0);
         }
         reading
     }

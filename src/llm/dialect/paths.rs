@@ -309,6 +309,10 @@ const TABLE: &[Row] = &[
     post(vertex!("v1beta1", "publishers/anthropic/models/{model}:rawPredict"), Dialect::Messages, Endpoint::Generate, Flag::GoogleRawPredict),
     post(vertex!("v1beta1", "publishers/anthropic/models/{model}:streamRawPredict"), Dialect::Messages, Endpoint::Generate, Flag::GoogleRawPredict),
 
+    // Mistral on Vertex speaks as on its own API.
+    post(vertex!("v1", "publishers/mistralai/models/{model}:rawPredict"), Dialect::Chat, Endpoint::Generate, Flag::GoogleRawPredict),
+    post(vertex!("v1", "publishers/mistralai/models/{model}:streamRawPredict"), Dialect::Chat, Endpoint::Generate, Flag::GoogleRawPredict),
+
     post("/model/{model}/invoke", Dialect::Invoke, Endpoint::Generate, Flag::BedrockModelInvoke),
     post("/model/{model}/invoke-with-response-stream", Dialect::Invoke, Endpoint::Generate, Flag::BedrockModelInvoke),
     post("/bedrock/model/{model}/invoke", Dialect::Invoke, Endpoint::Generate, Flag::BedrockModelInvoke),
