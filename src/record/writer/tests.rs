@@ -7,7 +7,7 @@ use crate::base::id::ExchangeId;
 use crate::base::ring::Room;
 use crate::llm::dialect::Dialect;
 use crate::llm::meter::ToolUse;
-use crate::record::record::{BodyKind, Open, Outcome, Record};
+use crate::record::record::{BodyKind, CaptureState, Open, Outcome, Record};
 use crate::record::store::verify::verify;
 use crate::record::store::{Filter, GroupBy, Reader, rebuild};
 
