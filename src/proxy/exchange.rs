@@ -94,7 +94,7 @@ async fn story(
 ) -> Result<After, Fault> {
     let (route, closed) = match admit(conn, core, request) {
         Ok(route) => (route, None),
-        Err(fault) => (direct(request, &fault).ok_or_else(|| fault.clone())?, Some(fault)),
+        Err(fault) => (direct(conn, core, request, &fault).ok_or_else(|| fault.clone())?, Some(fault)),
     };
     let judged = who::judge(core, conn, request).await;
     account.asked_by(conn.principal.as_ref());
@@ -226,8 +226,10 @@ fn known_otherwise(core: &Core, path: &str) -> bool {
 }
 
 /// What a path outside the table would be, had somebody the right to it.
-fn direct(request: &Request, fault: &Fault) -> Option<Route> {
-    let outside = matches!(fault.kind, Kind::UnknownPath | Kind::Method) && !request.wants_upgrade;
+fn direct(conn: &Conn, core: &Core, request: &Request, fault: &Fault) -> Option<Route> {
+    let outside = matches!(fault.kind, Kind::UnknownPath | Kind::Method)
+        && core.serves(conn.listener, false)
+        && !request.wants_upgrade;
     paths::direct(&request.head.method, request.head.path()).filter(|_| outside)
 }
 

@@ -146,7 +146,7 @@ fn a_list_is_open_to_whom_a_grant_opens_it_and_to_nobody_else() {
         .map(|name| weir::policy::identity::key::mint(name, 1, None, Vec::new()).expect("minted"));
     let rows: Vec<_> = keys.iter().map(|key| key.row.clone()).collect();
     let file = r#"{
-      "server": {"listen": ["127.0.0.1:0"]}, "identity": [{"source": "key"}],
+      "server": {"listen": ["127.0.0.1:0"], "admin_listen": ["127.0.0.1:0"]}, "identity": [{"source": "key"}],
       "providers": {
         "first": {"baseurl": "$provider/first", "apikey": "of-the-first", "models": ["**"], "preference": 9},
         "second": {"baseurl": "$provider/second", "apikey": "of-the-second", "models": ["**"]}},
@@ -180,6 +180,10 @@ fn a_list_is_open_to_whom_a_grant_opens_it_and_to_nobody_else() {
     ] {
         assert_eq!(get(method, path, key).status, status, "{method} {path}");
     }
+    let pages = gate.server.as_ref().expect("it runs").addresses[1];
+    let request = Request::get("/v1/batches").header("authorization", &format!("Bearer {ada}"));
+    let reply = loadtest::Client::new(pages).send(&request).expect("an answer");
+    assert_eq!(reply.status, 404, "where pages are, nothing goes to providers: {}", reply.text());
     assert_eq!(gate.provider.truth().len(), 2);
 }
 
