@@ -11,7 +11,9 @@ import sys
 
 weir, folder, log = sys.argv[1:]
 data = f"{folder}/data"
-truth = [json.loads(line) for line in open(f"{folder}/truth.ndjson")]
+served_at_all = [json.loads(line) for line in open(f"{folder}/truth.ndjson")]
+tokens = [served for served in served_at_all if served["target"] == "/token"]
+truth = [served for served in served_at_all if served["target"] != "/token"]
 
 
 def ask(*arguments):
@@ -33,7 +35,8 @@ def differences(ours, theirs):
 
 def over_a_socket(row):
     """Upgrades, and what passed over them: the provider's book has whole HTTP exchanges only."""
-    return row["method"] == "GET" and row["path"].split("?")[0] in ("/v1/responses", "/v1/realtime")
+    path = row["path"].split("?")[0]
+    return row["method"] == "GET" and (path in ("/v1/responses", "/v1/realtime") or path.startswith("/ws/"))
 
 
 def billed_once(served):
@@ -77,6 +80,13 @@ def check_signatures(_):
     bedrock = [served for served in truth if "/model/" in served["target"]]
     assert bedrock and {served["credential"] for served in bedrock} == {"sigv4"}, len(bedrock)
     assert all(served["status"] != 403 for served in bedrock)
+
+
+def check_tokens_of_google(rows):
+    """Clients and gateway traded assertions for tokens, and all of them were signed as their account would."""
+    vertex = [row for row in rows if row["provider"] == "vertex"]
+    assert vertex and all(row["outcome"] == "ok" for row in vertex), vertex
+    assert len(tokens) >= 2 and {served["status"] for served in tokens} == {200}, tokens
 
 
 def check_agents(rows):
@@ -129,6 +139,7 @@ checks = [
     check_tokens,
     check_calls,
     check_signatures,
+    check_tokens_of_google,
     check_agents,
     check_session_of_claude,
     check_tool_call_of_claude,

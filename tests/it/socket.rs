@@ -24,7 +24,7 @@ use crate::fixtures::socket_recordings;
 use crate::gate::{Gate, SECRET};
 
 const CREATE: &str = r#"{"type":"response.create","model":"gpt-5","input":"hello"}"#;
-const LIVE: &str = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";
+const LIVE: &str = "/ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn provider_at(addr: SocketAddr) -> snapshot::Provider {

@@ -18,9 +18,11 @@ import openai
 
 import bedrock  # noqa: F401
 import gemini  # noqa: F401
+import live  # noqa: F401
 import local  # noqa: F401
 import responses  # noqa: F401
 import sockets  # noqa: F401
+import vertex  # noqa: F401
 from common import CHECKS, KEY, QUESTION, URL, WEATHER, WEIR, check, raises, recorded, synthetic
 
 CLAUDE = os.environ.get("WEIR_MESSAGES_MODEL", "claude-synthetic")

@@ -288,6 +288,7 @@ const TABLE: &[Row] = &[
     row("GET", "/v1beta/cachedContents/{id}", Dialect::Gemini, Endpoint::Object, Flag::GeminiGenerateContent),
     row("PATCH", "/v1beta/cachedContents/{id}", Dialect::Gemini, Endpoint::Object, Flag::GeminiGenerateContent),
     row("DELETE", "/v1beta/cachedContents/{id}", Dialect::Gemini, Endpoint::Object, Flag::GeminiGenerateContent),
+    row("GET", "/ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),
     row("GET", "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),
     row("GET", "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GeminiGenerateContent),
 
