@@ -178,6 +178,8 @@ impl Sealed {
                 self.socket.writable().await;
             }
             if !self.tls.is_handshaking() {
+                // What came together with its end is no news of the socket any more.
+                self.more = true;
                 return Ok(());
             }
             self.socket.readable().await;
