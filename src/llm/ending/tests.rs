@@ -146,3 +146,14 @@ fn what_has_ended_or_cannot_be_ended_is_left_alone() {
         "an object has no place to be ended at"
     );
 }
+
+#[test]
+fn a_response_that_is_no_object_is_ended_as_one_that_was_never_seen() {
+    let fields: Fields = [("content-type", "text/event-stream")].into_iter().collect();
+    let mut ending = Ending::new(Dialect::Responses, Endpoint::Generate, 200, &fields).expect("a stream");
+    let stream =
+        sse(&[r#"{"type":"response.created","sequence_number":18446744073709551615,"response":"resp_1"}"#]);
+    assert_eq!(ending.pass(&stream, |_, _| true), Some(stream.len()));
+    let terminal = String::from_utf8(ending.terminal("daily:x", (3, 4))).expect("text");
+    assert!(terminal.contains(r#""status":"incomplete""#), "{terminal}");
+}

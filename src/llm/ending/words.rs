@@ -92,7 +92,9 @@ impl Seen {
         self.sequence = event.at("sequence_number").and_then(Raw::count).unwrap_or(self.sequence);
         let kind = event.at("type").and_then(Raw::text);
         match kind.as_deref().map_or(name, str::as_bytes) {
-            b"response.created" => self.response = event.at("response").and_then(Raw::value),
+            b"response.created" => {
+                self.response = event.at("response").and_then(Raw::value).filter(Value::is_object)
+            }
             b"response.completed" | b"response.incomplete" | b"response.failed" | b"error" => {
                 self.ended = true
             }
@@ -206,7 +208,7 @@ impl Seen {
         response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
         json!({
             "type": "response.incomplete",
-            "sequence_number": self.sequence + 1,
+            "sequence_number": self.sequence.saturating_add(1),
             "response": response,
             "weir": reason,
         })
