@@ -126,6 +126,30 @@ fn streams_pass_over_tls_and_end_properly() {
 }
 
 #[test]
+fn a_request_that_comes_with_the_end_of_its_handshake_is_answered() {
+    let authority = Authority::new();
+    let gate = Gate::of_file(Knobs::default(), &file(TLS, "[]"), |data| authority.equip(data));
+    let StreamOwned { mut conn, mut sock } = secured(gate.addr, &client(&authority, None));
+    let head = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+    let request = format!("{head}content-length: {}\r\n\r\n{ASK}", ASK.len());
+    // Held back until there are keys, and then sent behind the last of the handshake.
+    conn.writer().write_all(request.as_bytes()).expect("room");
+    conn.write_tls(&mut sock).expect("the first of it goes out");
+    while conn.is_handshaking() {
+        conn.read_tls(&mut sock).expect("the server's part");
+        conn.process_new_packets().expect("a good handshake");
+    }
+    let mut both = Vec::new();
+    while conn.wants_write() {
+        conn.write_tls(&mut both).expect("memory");
+    }
+    sock.write_all(&both).expect("in one piece");
+    let mut answer = Vec::new();
+    StreamOwned::new(conn, sock).read_to_end(&mut answer).expect("an answer before the time limit");
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
 fn new_handshakes_take_the_new_certificate() {
     let (old, new) = (Authority::new(), Authority::new());
     let gate = Gate::of_file(Knobs::default(), &file(TLS, "[]"), |data| old.equip(data));

@@ -98,13 +98,15 @@ fn a_key_in_the_query_is_no_evidence_however_it_is_written() {
 fn a_revoked_key_opens_nothing_more_and_a_cut_one_ends_what_runs() {
     let (kept, cut) = (minted("kept"), minted("cut"));
     let gate = gate_with(&[kept.row.clone(), cut.row.clone()]);
-    let slow = |key: &str| Request::messages(ASK).header("x-api-key", key).synthetic("events=60,delay_ms=50");
     std::thread::scope(|scope| {
-        let stream = |key: &str| {
-            let (request, mut client) = (slow(key), gate.client().timeout(Duration::from_secs(20)));
+        let stream = |key: &str, knobs: &str| {
+            let request = Request::messages(ASK).header("x-api-key", key).synthetic(knobs);
+            let mut client = gate.client().timeout(Duration::from_secs(20));
             scope.spawn(move || client.send(&request).expect("an answer"))
         };
-        let (goes_on, ends) = (stream(&kept.key), stream(&cut.key));
+        // What is to be cut lasts until it is, however late this machine reads the keys again.
+        let goes_on = stream(&kept.key, "events=60,delay_ms=50");
+        let ends = stream(&cut.key, "events=1000000,delay_ms=50");
         wait_for("both streams", || (gate.provider.requests().0 == 2).then_some(()));
         write(
             gate.data.path(),
