@@ -136,6 +136,18 @@ fn a_key_that_is_refused_for_load_rests_and_another_takes_its_place() {
     assert_eq!(attempts, [1, 0], "{:?}", record.attempts);
 }
 
+/// A connection whose long answer has begun.
+fn under_way(gate: &Gate) -> TcpStream {
+    let long =
+        Request::chat(r#"{"model":"m","stream":true,"messages":[]}"#).synthetic("events=1000,delay_ms=20");
+    let mut held = TcpStream::connect(gate.addr).unwrap();
+    held.write_all(&long.wire("localhost")).unwrap();
+    let mut first = [0; 12];
+    held.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    held
+}
+
 #[test]
 fn a_provider_has_its_own_patience_and_its_own_bound() {
     let gate = Gate::before(|origin| {
@@ -145,13 +157,7 @@ fn a_provider_has_its_own_patience_and_its_own_bound() {
     let slow = Request::chat(ASK).synthetic("head_ms=60000");
     let reply = gate.client().send(&slow).unwrap();
     assert_eq!(reply.status, 504, "{}", reply.text());
-    let long =
-        Request::chat(r#"{"model":"m","stream":true,"messages":[]}"#).synthetic("events=1000,delay_ms=20");
-    let mut held = TcpStream::connect(gate.addr).unwrap();
-    held.write_all(&long.wire("localhost")).unwrap();
-    let mut first = [0; 12];
-    held.read_exact(&mut first).unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
+    let held = under_way(&gate);
     let full = gate.client().send(&Request::chat(ASK)).unwrap();
     assert_eq!((full.status, full.header("retry-after")), (503, Some("1")), "{}", full.text());
     drop(held);
@@ -159,7 +165,7 @@ fn a_provider_has_its_own_patience_and_its_own_bound() {
 
 #[test]
 fn an_exchange_ends_when_its_whole_time_is_over() {
-    let total = Some(Duration::from_millis(400));
+    let total = Some(Duration::from_millis(1500));
     let gate = Gate::before(|origin| {
         vec![Provider { total, ..provider("slow", &origin, &[Flag::OpenaiChat, Flag::AnthropicMessages]) }]
     });
@@ -175,10 +181,10 @@ fn an_exchange_ends_when_its_whole_time_is_over() {
         (&record["fault"]["kind"], &record["fault"]["cause"]),
         (&"total_timeout".into(), &"upstream_idle_timeout".into())
     );
-    // A bound of one exchange is none of the next on the same connection.
+    // A bound of one exchange is none of the next on the same connection: each has time to spare, the three together have not.
     let mut client = gate.client();
     for _ in 0..3 {
-        let reply = client.send(&Request::chat(stream).synthetic("events=10,delay_ms=20")).unwrap();
+        let reply = client.send(&Request::chat(stream).synthetic("events=30,delay_ms=20")).unwrap();
         assert_eq!((reply.status, reply.ended), (200, loadtest::Ended::Complete));
     }
 }
@@ -187,13 +193,7 @@ fn an_exchange_ends_when_its_whole_time_is_over() {
 fn one_principal_leaves_room_for_others() {
     let limits = weir::policy::snapshot::Limits { per_principal_max: Some(1), ..Default::default() };
     let gate = Gate::with(loadtest::Knobs::default(), limits, |options| options);
-    let long =
-        Request::chat(r#"{"model":"m","stream":true,"messages":[]}"#).synthetic("events=1000,delay_ms=20");
-    let mut held = TcpStream::connect(gate.addr).unwrap();
-    held.write_all(&long.wire("localhost")).unwrap();
-    let mut first = [0; 12];
-    held.read_exact(&mut first).unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
+    let held = under_way(&gate);
     let full = gate.client().send(&Request::chat(ASK)).unwrap();
     assert_eq!((full.status, full.header("retry-after")), (429, Some("1")), "{}", full.text());
     assert!(full.text().contains("rate_limit_exceeded") && full.header("x-should-retry").is_none());
