@@ -3,6 +3,7 @@
 //! Deliberately absent: a map. Look-ups are few and blocks short, so a scan beats hashing every name; order and spelling
 //! stay as they came; and a block of twenty lines is two allocations, in a record too.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::de::{SeqAccess, Visitor};
@@ -205,10 +206,15 @@ impl Serialize for Fields {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut list = to.serialize_seq(Some(self.len()))?;
         for (name, value) in self.iter() {
-            list.serialize_element(&(String::from_utf8_lossy(name), String::from_utf8_lossy(value)))?;
+            list.serialize_element(&(shown(name), shown(value)))?;
         }
         list.end()
     }
+}
+
+/// As [`String::from_utf8_lossy`], which takes the long way through what is plain text.
+fn shown(text: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
 }
 
 impl<'de> Deserialize<'de> for Fields {

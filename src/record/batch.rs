@@ -10,6 +10,7 @@ use super::join::{Joins, shed_spans};
 use super::line::{Bodies, BodyStored, Closed, Line, LineRef, Loss, Span};
 use super::record::{CaptureState, Open, Record};
 use super::segment::RAW_BYTES_MAX;
+use super::sparse::Sparse;
 use super::store::RequestRow;
 use super::store::entry::Entry;
 use super::store::index::{Item, LinePlace};
@@ -43,6 +44,8 @@ struct Close {
 
 /// A rough size of the line of an exchange's beginning, so that a flood of them closes a batch too.
 const OPEN_LINE_BYTES: usize = 512;
+/// A line's record has a reading flattened into it, and stands beside places that are flattened, too.
+const MAPS_OF_LINE: u8 = 2;
 /// Room for lines that is kept from batch to batch.
 const LINES_KEPT_BYTES: usize = 8 << 20;
 
@@ -274,7 +277,7 @@ fn put_line(line: &LineRef, text: &mut Vec<u8>, log: &mut Blocks) -> io::Result<
 }
 
 fn write_line(line: &LineRef, text: &mut Vec<u8>) -> io::Result<()> {
-    serde_json::to_writer(&mut *text, line)?;
+    serde_json::to_writer(&mut *text, &Sparse { value: line, maps: MAPS_OF_LINE })?;
     text.push(b'\n');
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod prices;
 pub mod record;
 mod recovery;
 pub mod segment;
+mod sparse;
 pub mod store;
 mod tail;
 mod threads;

@@ -64,6 +64,8 @@ const STEPS: &[(&str, &[u64])] = &[
     ("minimax", &[512_000]),
     ("nova", &[100_000, 272_000]),
 ];
+/// No list has a step below this.
+const STEP_MIN: u64 = 32_000;
 /// Families with cheaper hours.
 const BY_HOUR: &str = "deepseek";
 
@@ -73,7 +75,7 @@ impl Rate {
     #[must_use]
     pub fn of(model: &str, asked: Option<&str>, prompt: u64, terms: &Terms, at: u64) -> Rate {
         let above = step_of(model, prompt);
-        let by_hour = model.to_ascii_lowercase().contains(BY_HOUR);
+        let by_hour = has(model, BY_HOUR);
         Rate {
             asked: asked.filter(|asked| !model.starts_with(asked)).map(|asked| cut(asked, NAME_BYTES_MAX)),
             terms: Terms {
@@ -111,9 +113,16 @@ impl Rate {
 /// The last length that a prompt of this model has passed at which a list of its family has a step; 0 below all.
 #[must_use]
 pub fn step_of(model: &str, prompt: u64) -> u64 {
-    let family = model.to_ascii_lowercase();
-    let steps = STEPS.iter().find(|(name, _)| family.contains(name)).map_or(&[][..], |(_, steps)| *steps);
+    if prompt <= STEP_MIN {
+        return 0;
+    }
+    let steps = STEPS.iter().find(|(family, _)| has(model, family)).map_or(&[][..], |(_, steps)| *steps);
     steps.iter().rev().find(|step| prompt > **step).copied().unwrap_or(0)
+}
+
+/// Whether a name has this part, in any case.
+fn has(name: &str, part: &str) -> bool {
+    name.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
 }
 
 /// Terms of an exchange: those that the response said, and the region that a path names (Vertex).
@@ -147,6 +156,9 @@ fn said(text: &Option<String>, ordinary: &[&str]) -> Option<String> {
 }
 
 fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max && text.bytes().all(|b| (b' '..0x7F).contains(&b)) {
+        return text.to_owned();
+    }
     text.chars()
         .filter(|c| !c.is_control())
         .scan(0, |len, c| {
@@ -184,6 +196,12 @@ mod tests {
         for special in [NOTHING, UNKNOWN, BY_RUNS] {
             assert_eq!(Rate::read(special), None);
         }
+    }
+
+    #[test]
+    fn no_step_lies_below_the_least() {
+        assert_eq!(STEPS.iter().flat_map(|(_, steps)| *steps).min(), Some(&STEP_MIN));
+        assert_eq!((step_of("Qwen3-Max", 32_000), step_of("Qwen3-Max", 32_001)), (0, 32_000));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: prices. What is stored here can be priced again tomorrow.
 
+use memchr::memmem;
+
 use crate::llm::dialect::paths::{self, Endpoint};
 use crate::llm::meter::BilledRun;
 use crate::llm::price::rate::{self, Rate};
@@ -40,11 +42,8 @@ pub(super) fn rate_of(record: &Record) -> String {
     }
 }
 
-/// The runs that are billed in its place; what was estimated is one. What providers ran beside them, searches, is billed with the first.
+/// Where that is by runs: what is billed in its place; what was estimated is one. What providers ran beside them, searches, is billed with the first.
 pub(super) fn runs_of(record: &Record) -> Vec<Run> {
-    if rate_of(record) != rate::BY_RUNS {
-        return Vec::new();
-    }
     let searches = record.reading.usage.web_searches;
     let of_batch = record.reading.batch.is_some();
     let run = |(place, run): (usize, &BilledRun)| {
@@ -81,7 +80,7 @@ fn rate_at(record: &Record, model: &str, prompt: Option<u64>) -> Rate {
 fn is_free(record: &Record) -> bool {
     let path = record.path.split('?').next().unwrap_or_default();
     // The table of paths is long, and this is asked of every record.
-    if !FREE.iter().any(|part| path.contains(part)) {
+    if !FREE.iter().any(|part| memmem::find(path.as_bytes(), part.as_bytes()).is_some()) {
         return false;
     }
     let endpoint = paths::endpoint(&record.method, path).map(|route| route.endpoint);

@@ -5,12 +5,15 @@
 
 use super::RequestRow;
 use super::billing::{Run, counted, rate_of, runs_of};
+use crate::base::id::ExchangeId;
+use crate::llm::price::rate::BY_RUNS;
 use crate::record::delivered;
 use crate::record::record::{MadeObjects, Outcome, Record};
 
 /// One exchange, for the index.
 #[derive(Debug)]
 pub struct Entry {
+    pub(super) id: ExchangeId,
     pub(super) row: RequestRow,
     pub(super) parent: String,
     /// The response that it bills, where nobody billed it before; see [`delivered::key`].
@@ -39,14 +42,16 @@ impl Entry {
             kind: call.kind.clone(),
             id: call.id.clone(),
         };
+        let row = RequestRow::of(record);
         Entry {
-            row: RequestRow::of(record),
+            id: record.id,
             parent: record.caller.parent.clone(),
             response_key: delivered::key(record).filter(|_| !record.delivered_again && record.is_whole()),
             usage_missing: usage_is_missing(record),
             calls: uses.map(call).collect(),
-            runs: runs_of(record),
+            runs: if row.rate == BY_RUNS { runs_of(record) } else { Vec::new() },
             made: record.made.clone(),
+            row,
         }
     }
 

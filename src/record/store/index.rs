@@ -3,16 +3,18 @@
 //! Live writing, catching up after a crash and rebuilding are the same function over the same lines; the place in
 //! the log up to which the index has read is stored in the same transaction, so nothing is ever applied twice.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::LazyLock;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::billing::Run;
 use super::entry::{Call, Entry};
 use super::fault;
 use super::schema::{self, TOKENS, TOKENS_MAX};
 use super::sums::{Binder, Sums};
+use crate::base::id::ExchangeId;
 use crate::llm::usage::Usage;
 use crate::record::delivered;
 use crate::record::files::{At, Layout};
@@ -72,6 +74,9 @@ pub struct Durable {
 /// The index, open for writing. There is one, in the writer.
 pub struct Index {
     db: Connection,
+    /// Those that have a row as running: few exchanges last longer than their batch, and nothing need be deleted for
+    /// the others.
+    in_flight: HashSet<ExchangeId>,
 }
 
 impl Index {
@@ -128,7 +133,8 @@ impl Index {
         } else if version != schema::VERSION {
             return Err(broken("made by another version"));
         }
-        Ok(Index { db })
+        let in_flight = ids_in_flight(&db)?;
+        Ok(Index { db, in_flight })
     }
 
     /// Give back the pages that are held to be read again.
@@ -208,12 +214,20 @@ impl Index {
         let tx = self.db.transaction()?;
         let mut sums = Sums::default();
         let mut cursors = Vec::new();
+        // Looked up once a batch: finding a statement by its text costs as much as a good part of running it.
+        let mut exchange = tx.prepare_cached(&INSERT_EXCHANGE)?;
         for item in items {
             match item {
-                Item::Open(open) => insert_open(&tx, open)?,
+                Item::Open(open) => {
+                    insert_open(&tx, open)?;
+                    self.in_flight.insert(open.id);
+                }
                 Item::Body(body) => extend_bodies(&tx, body)?,
                 Item::Close(entry, place) => {
-                    let cursor = insert_exchange(&tx, entry, *place)?;
+                    let cursor = insert_exchange(&tx, &mut exchange, entry, *place)?;
+                    if self.in_flight.contains(&entry.id) {
+                        delete_open(&tx, &entry.row.id)?;
+                    }
                     insert_tools(&tx, &entry.calls, cursor)?;
                     insert_runs(&tx, &entry.runs, cursor)?;
                     insert_objects(&tx, entry)?;
@@ -223,9 +237,16 @@ impl Index {
                 Item::Lost(loss) => add_losses(&tx, loss)?,
             }
         }
+        drop(exchange);
         sums.write(&tx)?;
         write_position(&tx, position)?;
         tx.commit()?;
+        // Not before: what was rolled back is still there.
+        for item in items {
+            if let Item::Close(entry, _) = item {
+                self.in_flight.remove(&entry.id);
+            }
+        }
         Ok(cursors)
     }
 
@@ -247,13 +268,24 @@ pub(super) fn state_number(db: &Connection, key: &str) -> rusqlite::Result<u64> 
     Ok(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0))
 }
 
+fn ids_in_flight(db: &Connection) -> rusqlite::Result<HashSet<ExchangeId>> {
+    let mut all = db.prepare("SELECT id FROM in_flight")?;
+    let ids = all.query_map([], |row| row.get::<_, String>(0))?;
+    ids.filter_map(|id| id.map(|id| id.parse().ok()).transpose()).collect()
+}
+
+static INSERT_EXCHANGE: LazyLock<String> = LazyLock::new(insert_exchange_sql);
+
 /// Returns the row's cursor.
-fn insert_exchange(tx: &Transaction, entry: &Entry, place: LinePlace) -> rusqlite::Result<i64> {
+fn insert_exchange(
+    tx: &Transaction,
+    insert: &mut CachedStatement,
+    entry: &Entry,
+    place: LinePlace,
+) -> rusqlite::Result<i64> {
     let row = &entry.row;
     let tokens = tokens_of(&row.usage);
-    static SQL: LazyLock<String> = LazyLock::new(insert_exchange_sql);
-    let mut insert = tx.prepare_cached(&SQL)?;
-    let mut binder = Binder::new(&mut insert);
+    let mut binder = Binder::new(insert);
     binder.text(&row.id)?;
     binder.number(row.accepted_at_us)?;
     binder.number(row.duration_us)?;
@@ -285,9 +317,12 @@ fn insert_exchange(tx: &Transaction, entry: &Entry, place: LinePlace) -> rusqlit
     for number in [u64::from(place.segment), place.block, u64::from(place.at), u64::from(place.len)] {
         binder.number(number)?;
     }
-    let cursor = insert.raw_execute().map(|_| tx.last_insert_rowid())?;
-    tx.prepare_cached("DELETE FROM in_flight WHERE id = ?1")?.execute([&row.id])?;
-    Ok(cursor)
+    insert.raw_execute()?;
+    Ok(tx.last_insert_rowid())
+}
+
+fn delete_open(tx: &Transaction, id: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM in_flight WHERE id = ?1")?.execute([id]).map(|_| ())
 }
 
 fn insert_exchange_sql() -> String {

@@ -1,8 +1,8 @@
 //! What a batch adds to roll-ups and sessions.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use foldhash::HashMap;
 use rusqlite::{CachedStatement, Transaction};
 
 use super::entry::Entry;
@@ -14,12 +14,46 @@ use crate::record::record::Outcome;
 /// What a batch adds to roll-ups and sessions: summed in memory first, one upsert for each key.
 #[derive(Default)]
 pub(super) struct Sums {
-    rollups: [HashMap<RollupKey, Sum>; ROLLUPS.len()],
-    sessions: HashMap<(String, String), SessionSum>,
+    rollups: [Groups<(RollupKey, Sum)>; ROLLUPS.len()],
+    sessions: Groups<SessionSum>,
+    /// The key that is looked for.
+    key: Vec<u8>,
 }
 
-/// Slot, principal, model, provider, agent, outcome, rate, run.
-type RollupKey = (u64, String, String, String, String, Outcome, String, String);
+/// Values by key. Most of a batch has the same few keys, so that none is made of its texts to be looked for, and none
+/// copied but a new one.
+struct Groups<T> {
+    places: HashMap<Box<[u8]>, usize>,
+    all: Vec<T>,
+}
+
+impl<T> Default for Groups<T> {
+    fn default() -> Self {
+        Groups { places: HashMap::default(), all: Vec::new() }
+    }
+}
+
+impl<T> Groups<T> {
+    fn at(&mut self, key: &[u8], made: impl FnOnce() -> T) -> &mut T {
+        let place = self.places.get(key).copied().unwrap_or_else(|| {
+            self.places.insert(key.into(), self.all.len());
+            self.all.push(made());
+            self.all.len() - 1
+        });
+        &mut self.all[place]
+    }
+}
+
+struct RollupKey {
+    slot: u64,
+    principal: String,
+    model: String,
+    provider: String,
+    agent: String,
+    outcome: Outcome,
+    rate: String,
+    run: String,
+}
 
 #[derive(Default)]
 struct Sum {
@@ -35,6 +69,8 @@ struct Sum {
 
 #[derive(Default)]
 struct SessionSum {
+    principal: String,
+    session: String,
     agent: String,
     parent: String,
     model: Option<String>,
@@ -47,44 +83,68 @@ struct SessionSum {
 
 impl Sums {
     pub(super) fn add(&mut self, entry: &Entry) {
-        let row = &entry.row;
-        for (rollups, (_, slot_us)) in self.rollups.iter_mut().zip(ROLLUPS) {
-            let key = (
-                row.accepted_at_us / slot_us,
-                row.principal.clone(),
-                row.model_or_asked().to_owned(),
-                row.provider.clone(),
-                row.agent.clone(),
-                row.outcome,
-                row.rate.clone(),
-                String::new(),
-            );
+        for table in 0..ROLLUPS.len() {
             for (place, run) in entry.runs.iter().enumerate() {
-                let mut key = key.clone();
-                (key.6, key.7) = (format!("{RUN}{}", run.rate), run.model.clone());
-                let sum = rollups.entry(key).or_default();
+                let rate = format!("{RUN}{}", run.rate);
+                let sum = self.rollup(table, entry, &rate, &run.model);
                 // The first bears the exchange, so that one is billed for it.
                 sum.exchanges += u64::from(place == 0);
                 sum.count(&run.usage);
             }
-            rollups.entry(key).or_default().add(entry);
+            self.rollup(table, entry, &entry.row.rate, "").add(entry);
         }
-        if !row.session.is_empty() {
-            let key = (row.principal.clone(), row.session.clone());
-            self.sessions.entry(key).or_default().add(entry);
+        if !entry.row.session.is_empty() {
+            self.session(entry).add(entry);
         }
+    }
+
+    fn rollup(&mut self, table: usize, entry: &Entry, rate: &str, run: &str) -> &mut Sum {
+        let row = &entry.row;
+        let slot = row.accepted_at_us / ROLLUPS[table].1;
+        let model = row.model_or_asked();
+        self.key.clear();
+        self.key.extend(slot.to_le_bytes());
+        self.key.push(row.outcome as u8);
+        put_texts(&mut self.key, &[&row.principal, model, &row.provider, &row.agent, rate, run]);
+        let made = || RollupKey {
+            slot,
+            principal: row.principal.clone(),
+            model: model.to_owned(),
+            provider: row.provider.clone(),
+            agent: row.agent.clone(),
+            outcome: row.outcome,
+            rate: rate.to_owned(),
+            run: run.to_owned(),
+        };
+        &mut self.rollups[table].at(&self.key, || (made(), Sum::default())).1
+    }
+
+    fn session(&mut self, entry: &Entry) -> &mut SessionSum {
+        let Entry { row, .. } = entry;
+        self.key.clear();
+        put_texts(&mut self.key, &[&row.principal, &row.session]);
+        self.sessions.at(&self.key, || SessionSum {
+            principal: row.principal.clone(),
+            session: row.session.clone(),
+            ..SessionSum::default()
+        })
     }
 
     pub(super) fn write(&self, tx: &Transaction) -> rusqlite::Result<()> {
         for (table, rollups) in self.rollups.iter().enumerate() {
-            for (key, sum) in rollups {
+            for (key, sum) in &rollups.all {
                 write_rollup(tx, table, key, sum)?;
             }
         }
-        for ((principal, session), sum) in &self.sessions {
-            write_session(tx, principal, session, sum)?;
-        }
-        Ok(())
+        self.sessions.all.iter().try_for_each(|session| write_session(tx, session))
+    }
+}
+
+/// Each behind its length: no two lists of texts become one key.
+fn put_texts(key: &mut Vec<u8>, texts: &[&str]) {
+    for text in texts {
+        key.extend(text.len().to_le_bytes());
+        key.extend(text.as_bytes());
     }
 }
 
@@ -139,14 +199,13 @@ impl SessionSum {
 fn write_rollup(tx: &Transaction, table: usize, key: &RollupKey, sum: &Sum) -> rusqlite::Result<()> {
     static SQL: LazyLock<[String; ROLLUPS.len()]> =
         LazyLock::new(|| ROLLUPS.map(|(table, _)| upsert_rollup_sql(table)));
-    let (slot, principal, model, provider, agent, outcome, rate, run) = key;
     let mut upsert = tx.prepare_cached(&SQL[table])?;
     let mut binder = Binder::new(&mut upsert);
-    binder.number(*slot)?;
-    for text in [principal, model, provider, agent] {
+    binder.number(key.slot)?;
+    for text in [&key.principal, &key.model, &key.provider, &key.agent] {
         binder.text(text)?;
     }
-    for text in [outcome.name(), rate, run] {
+    for text in [key.outcome.name(), &key.rate, &key.run] {
         binder.text(text)?;
     }
     binder.maybe(sum.reported_cost)?;
@@ -167,11 +226,11 @@ fn write_rollup(tx: &Transaction, table: usize, key: &RollupKey, sum: &Sum) -> r
     upsert.raw_execute().map(|_| ())
 }
 
-fn write_session(tx: &Transaction, principal: &str, session: &str, sum: &SessionSum) -> rusqlite::Result<()> {
+fn write_session(tx: &Transaction, sum: &SessionSum) -> rusqlite::Result<()> {
     static SQL: LazyLock<String> = LazyLock::new(upsert_session_sql);
     let mut upsert = tx.prepare_cached(&SQL)?;
     let mut binder = Binder::new(&mut upsert);
-    for text in [principal, session, &sum.agent, &sum.parent] {
+    for text in [&sum.principal, &sum.session, &sum.agent, &sum.parent] {
         binder.text(text)?;
     }
     let numbers = [sum.first_at, sum.last_at, sum.sum.exchanges, sum.turns, sum.failed, sum.sum.tool_calls];
