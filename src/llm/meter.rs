@@ -230,8 +230,10 @@ impl Meter {
         };
         let binary =
             fields.text("content-type").is_some_and(|t| t.starts_with("application/vnd.amazon.eventstream"));
+        let declared = Declared::by(fields);
         let framing = match endpoint {
-            Endpoint::Speech if status < 400 => Framing::Opaque,
+            // Sound, but for those who asked for events.
+            Endpoint::Speech if status < 400 && declared != Declared::EventStream => Framing::Opaque,
             _ if binary => Framing::Binary(Frames::default()),
             _ => Framing::Undecided,
         };
@@ -246,7 +248,7 @@ impl Meter {
             unreadable_events: 0,
             status,
             dialect,
-            declared: Declared::by(fields),
+            declared,
             results,
             due,
             own: !due,
@@ -415,19 +417,19 @@ impl Meter {
         }
     }
 
-    /// The first byte that is not white space (as JSON knows it: RFC 8259 §2) decides: providers answer a request for
+    /// The first byte that is not white space (as JSON knows it: RFC 8259 §2) nor a byte order mark's decides: providers answer a request for
     /// a stream with a JSON error, and some send either under the other's content type. What stood before it is no
     /// part of any event, in whichever pieces it came.
     fn decide(&mut self, text: &[u8]) {
-        let Some(start) = text.iter().position(|b| !b" \t\r\n".contains(b)) else { return };
+        let Some(start) = text.iter().position(|b| !b" \t\r\n\xEF\xBB\xBF".contains(b)) else { return };
         self.framing = match text[start] {
             // Any other file.
             first if self.results && first != b'{' => Framing::Opaque,
             b'{' if self.sends_lines() => Framing::Lines(Lines::new(HELD_BYTES_MAX), 0),
             b'[' if self.sends_arrays() => Framing::Array(Elements::new(HELD_BYTES_MAX)),
             b'{' | b'[' => Framing::Json(Vec::new()),
-            // `data`, `event`, `id`, `retry`, a comment, a byte order mark.
-            b'd' | b'e' | b'i' | b'r' | b':' | 0xEF => Framing::Sse(Splitter::new(HELD_BYTES_MAX)),
+            // `data`, `event`, `id`, `retry`, a comment.
+            b'd' | b'e' | b'i' | b'r' | b':' => Framing::Sse(Splitter::new(HELD_BYTES_MAX)),
             // The highest byte of a frame's length.
             0 if matches!(self.dialect, Dialect::Converse | Dialect::Invoke) => {
                 Framing::Binary(Frames::default())
@@ -572,23 +574,22 @@ impl Meter {
     }
 
     fn finish_json(&mut self, body: &[u8]) {
-        let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-        self.own = self.own || Reader::is_own_body(self.dialect, Raw::cut_off(text));
-        match Raw::whole(text) {
+        self.own = self.own || Reader::is_own_body(self.dialect, Raw::cut_off(body));
+        match Raw::whole(body) {
             Some(value) => self.reader.body(value),
             None => {
                 // What would tell may lie behind the cut.
                 self.own =
-                    self.own || ["model", "usage"].iter().any(|key| Raw::cut_off(text).at(key).is_some());
+                    self.own || ["model", "usage"].iter().any(|key| Raw::cut_off(body).at(key).is_some());
                 // Cut off, or broken: what stands before that is still true.
-                self.reader.body(Raw::cut_off(text));
+                self.reader.body(Raw::cut_off(body));
                 self.reader.draft_mut().complete = false;
             }
         }
         let draft = self.reader.draft_mut();
         if self.status >= 400 && draft.error.is_none() {
             // Some vendors' errors have a form of their own: keep whatever came.
-            draft.error = Raw::whole(text).and_then(Raw::value);
+            draft.error = Raw::whole(body).and_then(Raw::value);
         }
     }
 }

@@ -7,6 +7,7 @@ use weir::llm::provider::Vendor;
 use weir::policy::glob::Glob;
 use weir::policy::snapshot::{Credential, Origin, Provider};
 
+use crate::credentials::record_of;
 use crate::gate::{Gate, SECRET};
 
 /// A provider with these flags, at the synthetic one.
@@ -258,5 +259,75 @@ fn a_model_in_the_query_counts_like_one_in_the_body() {
     {
         let request = Request::new("POST", &format!("/v1/chat/completions{query}"), r#"{"model":"cheap"}"#);
         assert_eq!(gate.client().send(&request).unwrap().status, status, "{query}");
+    }
+}
+
+/// Path at Vertex, request body, answer, and what the record then says: dialect, model, input and output tokens.
+type OfPublisher = (&'static str, &'static str, &'static str, (&'static str, &'static str, u64, u64));
+
+const PUBLISHERS: &[OfPublisher] = &[
+    (
+        "publishers/anthropic/models/claude-x@1:rawPredict",
+        r#"{"anthropic_version":"vertex-2023-10-16","max_tokens":9,"messages":[]}"#,
+        r#"{"type":"message","model":"claude-x","content":[],"usage":{"input_tokens":7,"output_tokens":2}}"#,
+        ("messages", "claude-x", 7, 2),
+    ),
+    (
+        "publishers/mistralai/models/mistral-small-2503:rawPredict",
+        r#"{"model":"mistral-small-2503","messages":[]}"#,
+        CHAT_ANSWER,
+        ("chat", "its-name", 7, 2),
+    ),
+    (
+        "publishers/mistralai/models/mistral-small-2503:streamRawPredict",
+        r#"{"model":"mistral-small-2503","stream":true,"messages":[]}"#,
+        "data: {\"object\":\"chat.completion.chunk\",\"model\":\"its-name\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n",
+        ("chat", "its-name", 7, 2),
+    ),
+    (
+        "publishers/ai21/models/jamba-1.5:rawPredict",
+        r#"{"messages":[]}"#,
+        CHAT_ANSWER,
+        ("chat", "its-name", 7, 2),
+    ),
+    (
+        "endpoints/openapi/chat/completions",
+        r#"{"model":"meta/llama-4-maas","messages":[]}"#,
+        CHAT_ANSWER,
+        ("chat", "its-name", 7, 2),
+    ),
+    (
+        "publishers/google/models/text-embedding-005:predict",
+        r#"{"instances":[{"content":"a"}]}"#,
+        r#"{"predictions":[{"embeddings":{"statistics":{"token_count":7},"values":[0.1]}}]}"#,
+        ("gemini", "", 7, 0),
+    ),
+];
+
+const CHAT_ANSWER: &str = r#"{"id":"c","object":"chat.completion","model":"its-name","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}}"#;
+
+#[test]
+fn each_publisher_at_vertex_is_read_in_its_own_language() {
+    let flags = [Flag::GoogleGenerateContent, Flag::GoogleRawPredict, Flag::OpenaiChat];
+    let gate = Gate::before(|origin| {
+        let place = (Some("p-1".into()), Some("europe-west4".into()));
+        vec![Provider { project: place.0, region: place.1, ..provider("vertex", &origin, &flags) }]
+    });
+    let mut client = gate.client();
+    let auto = "/v1/projects/_aperture_auto_vertex_project_id_/locations/_aperture_auto_vertex_region_";
+    for (nth, (path, body, answer, said)) in PUBLISHERS.iter().enumerate() {
+        let sent = format!("/v1/projects/p-1/locations/europe-west4/{path}");
+        let kind = if answer.starts_with('{') { "application/json" } else { "text/event-stream" };
+        gate.provider.can(&sent, Canned::new(200).header("content-type", kind).body(*answer));
+        let reply = client.send(&Request::new("POST", &format!("{auto}/{path}"), *body)).unwrap();
+        assert_eq!((reply.status, reply.text().as_str()), (200, *answer), "{path}");
+        let served = gate.served(nth + 1).pop().unwrap();
+        assert_eq!((served.target, &*served.request_body), (sent, body.as_bytes()), "{path}");
+        let record = record_of(&gate, reply.header("x-weir-id").unwrap());
+        let (usage, model) = (record.reading.usage, record.reading.model.unwrap_or_default());
+        let found =
+            (usage.input_tokens, usage.output_tokens, model.as_str(), record.dialect.map(|d| d.name()));
+        let (dialect, model, input, output) = *said;
+        assert_eq!(found, (Some(input), Some(output), model, Some(dialect)), "{path}");
     }
 }

@@ -110,6 +110,10 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("messages", Top::History), ("system", Top::System), ("tools", Top::Tools),
             ("max_tokens", Top::MaxTokens), ("metadata", Top::Metadata), ("toolConfig", Top::ToolGroups),
             ("inferenceConfig", Top::Settings),
+            // OpenAI's open models, Claude of old, Llama, Titan.
+            ("max_completion_tokens", Top::MaxCompletionTokens), ("prompt", Top::History),
+            ("max_tokens_to_sample", Top::MaxTokens), ("max_gen_len", Top::MaxTokens),
+            ("inputText", Top::History), ("textGenerationConfig", Top::Settings),
         ],
         Dialect::Ollama => &[
             ("model", Top::Model), ("stream", Top::Stream), ("tools", Top::Tools), ("messages", Top::History),
@@ -119,4 +123,5 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
 }
 
 /// How the languages that keep it in an object spell the bound on tokens.
-pub(super) const MAX_TOKENS: &[&str] = &["maxOutputTokens", "max_output_tokens", "maxTokens", "num_predict"];
+pub(super) const MAX_TOKENS: &[&str] =
+    &["maxOutputTokens", "max_output_tokens", "maxTokens", "max_new_tokens", "maxTokenCount", "num_predict"];

@@ -5,7 +5,7 @@
 //!
 //! What vendors do differently stands in the tables at the foot, a row each; the code above them knows no vendor.
 
-use super::{Draft, Effect, error_in, reported_cost, with_uncached};
+use super::{Draft, Effect, Stops, error_in, reported_cost, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
@@ -26,11 +26,8 @@ pub(crate) struct Reader {
     /// Choice and call index of each tool call in `draft.tools`.
     calls: Vec<(u64, Option<u64>)>,
     /// Finish reason of each choice, by index.
-    stops: Vec<Option<String>>,
+    stops: Stops,
 }
-
-/// Choices that are told apart; more than any API allows.
-const CHOICES_MAX: usize = 128;
 
 impl Reader {
     pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
@@ -39,11 +36,12 @@ impl Reader {
             return Effect::Read;
         }
         let Some(chunk) = Raw::whole(data) else { return Effect::Unreadable };
+        let is_error = name == b"error";
         let changed = self.object(chunk);
-        if name == b"error" && self.draft.error.is_none() {
+        if is_error && self.draft.error.is_none() {
             self.draft.error = chunk.value();
         }
-        if changed || name == b"error" { Effect::Read } else { Effect::Silent }
+        if changed || is_error { Effect::Read } else { Effect::Silent }
     }
 
     pub(crate) fn body(&mut self, body: Raw<'_>) {
@@ -55,7 +53,7 @@ impl Reader {
     }
 
     pub(crate) fn finish(mut self) -> Reading {
-        let stops: Vec<String> = self.stops.drain(..).flatten().collect();
+        let stops = std::mem::take(&mut self.stops).all();
         self.draft.stop = stops.first().cloned();
         let mut reading = self.draft.reading();
         if stops.len() > 1 {
@@ -97,6 +95,11 @@ impl Reader {
                     self.draft.error = value.value();
                     changed = true;
                 }
+                // vLLM, Mistral: the object is the error.
+                b"object" if value.bytes() == b"\"error\"" => {
+                    self.draft.error = object.value();
+                    changed = true;
+                }
                 name => consider(&mut usage, USAGE_AT_TOP, name, value),
             }
         }
@@ -117,11 +120,16 @@ impl Reader {
                 b"finish_reason" => reason = value.string(),
                 b"delta" => delta = Some(value),
                 b"message" => message = Some(value),
+                // OpenRouter: of several choices one alone may fail.
+                b"error" if self.draft.error.is_none() => {
+                    self.draft.error = value.value();
+                    changed = true;
+                }
                 name => consider(usage, USAGE_IN_CHOICE, name, value),
             }
         }
         if let Some(reason) = reason {
-            self.stop(index, reason);
+            self.stops.note(index, reason);
             changed = true;
         }
         // Perplexity sends both in a chunk: the delta is what is new.
@@ -129,8 +137,8 @@ impl Reader {
         for (key, value) in message.members() {
             match key.written() {
                 b"tool_calls" => {
-                    for call in value.elements() {
-                        self.call(index, call);
+                    for (place, call) in (0..).zip(value.elements()) {
+                        self.call(index, place, call);
                         changed = true;
                     }
                 }
@@ -144,22 +152,19 @@ impl Reader {
         changed
     }
 
-    fn stop(&mut self, index: u64, reason: String) {
-        let index = usize::try_from(index).unwrap_or(usize::MAX);
-        if index < CHOICES_MAX {
-            self.stops.resize(self.stops.len().max(index + 1), None);
-            self.stops[index] = Some(reason);
-        }
-    }
-
     /// A whole call, or a fragment of one: only the first fragment has id and name.
-    fn call(&mut self, choice: u64, call: Raw<'_>) {
+    fn call(&mut self, choice: u64, place: u64, call: Raw<'_>) {
         let id = call.at("id").and_then(Raw::string).unwrap_or_default();
         let kind = call.at("type").and_then(Raw::string).filter(|kind| !kind.is_empty());
         let body = CALL_BODIES.iter().find_map(|(member, input)| Some((call.at(member)?, *input)));
         let name = body.and_then(|(body, _)| body.at("name")).and_then(Raw::string).unwrap_or_default();
+        let part = body.and_then(|(body, input)| body.at(input));
         let index = call.at("index").and_then(Raw::count);
-        let slot = self.slot(choice, index, &id, &name).unwrap_or_else(|| {
+        let whole = part.is_some_and(begins_an_object);
+        // In a list without numbers a name behind the first is another call's.
+        let apart = index.is_none() && place > 0 && !name.is_empty();
+        let slot = if apart { None } else { self.slot(choice, index, &id, &name, whole) };
+        let slot = slot.unwrap_or_else(|| {
             self.calls.push((choice, index));
             self.draft.tools.push(ToolUse::default());
             self.calls.len() - 1
@@ -173,19 +178,23 @@ impl Reader {
         if tool.kind.is_empty() {
             tool.kind = kind.unwrap_or_else(|| "function".into());
         }
-        if let Some(part) = body.and_then(|(body, input)| body.at(input)) {
+        if let Some(part) = part {
             push_arguments(&mut tool.arguments, part);
         }
     }
 
     /// The call that a fragment belongs to. Where vendors number every call 0, or none, a new id with a name begins a
-    /// new call.
-    fn slot(&self, choice: u64, index: Option<u64>, id: &str, name: &str) -> Option<usize> {
+    /// new call; where they give no ids either, another name does, and an object after one that is whole.
+    fn slot(&self, choice: u64, index: Option<u64>, id: &str, name: &str, whole: bool) -> Option<usize> {
         let same = |key: &(u64, Option<u64>)| key.0 == choice && (index.is_none() || key.1 == index);
         let slot = self.calls.iter().rposition(same)?;
         let held = &self.draft.tools[slot];
-        let begins = !name.is_empty() && !id.is_empty() && !held.id.is_empty() && held.id != id;
-        (!begins).then_some(slot)
+        let begins = match (held.id.is_empty(), id.is_empty()) {
+            (false, false) => held.id != id,
+            (true, true) => held.name != name || (whole && is_whole_object(&held.arguments)),
+            _ => false,
+        };
+        (name.is_empty() || !begins).then_some(slot)
     }
 
     /// The legacy form, one per choice and without an id.
@@ -204,6 +213,15 @@ impl Reader {
             push_arguments(&mut tool.arguments, part);
         }
     }
+}
+
+/// Whether a piece of arguments begins an object: as text, or as itself.
+fn begins_an_object(part: Raw<'_>) -> bool {
+    part.is_object() || part.text().is_some_and(|text| text.starts_with('{'))
+}
+
+fn is_whole_object(arguments: &str) -> bool {
+    arguments.len() > 1 && Raw::whole(arguments.as_bytes()).is_some_and(Raw::is_object)
 }
 
 /// Arguments are text that holds JSON; some vendors send the JSON itself.
@@ -266,10 +284,15 @@ type UsagePlace = (&'static str, Option<&'static str>, usize);
 /// Keep the value if it is usage from a better place than the one found so far.
 fn consider<'a>(found: &mut Option<(usize, Raw<'a>)>, places: &[UsagePlace], name: &[u8], value: Raw<'a>) {
     let Some((_, inside, rank)) = places.iter().find(|place| place.0.as_bytes() == name) else { return };
-    let usage = inside.map_or(Some(value), |inside| value.at(inside)).filter(|usage| usage.is_object());
+    let usage = inside.map_or(Some(value), |inside| value.at(inside)).filter(|usage| says_something(*usage));
     if let Some(usage) = usage.filter(|_| found.is_none_or(|(best, _)| rank < &best)) {
         *found = Some((*rank, usage));
     }
+}
+
+/// An object without members is as good as none.
+fn says_something(usage: Raw<'_>) -> bool {
+    usage.members().next().is_some()
 }
 
 const USAGE_AT_TOP: &[UsagePlace] = &[

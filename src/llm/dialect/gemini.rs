@@ -1,10 +1,10 @@
 //! Gemini: `generateContent` and its stream, as events or as an array in pieces; on Vertex, with enums as numbers if so
 //! asked; inside Code Assist's `response` wrapper.
 //!
-//! No event says that it is the last: a finish reason does. UsageMembers that are zero are left out (proto3), and the last
+//! No event says that it is the last: a finish reason does. Counts that are zero are left out (proto3), and the last
 //! `usageMetadata` with any count wins as a whole: intermediate ones may hold fields that the last one drops.
 
-use super::{Draft, Effect, counted, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, Stops, counted, error_in, raw_text, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
@@ -20,12 +20,16 @@ pub(crate) struct Reader {
     /// Last usage object with a count, as written.
     usage: Vec<u8>,
     blocked: Option<String>,
+    /// Finish reason of each candidate, by index.
+    stops: Stops,
     /// A call whose arguments come in parts is open.
     partial: bool,
     /// Web searches that the answer is grounded on.
     queries: u64,
     /// The reply of `countTokens`.
     counted: Option<u64>,
+    /// Tokens of the texts that `predict` has made vectors of.
+    embedded: Option<u64>,
 }
 
 impl Reader {
@@ -45,9 +49,13 @@ impl Reader {
     }
 
     pub(crate) fn finish(mut self) -> Reading {
-        self.draft.stop = self.draft.stop.take().or(self.blocked);
+        let stops = std::mem::take(&mut self.stops).all();
+        self.draft.stop = stops.first().cloned().or(self.blocked);
         let searches = self.draft.model.as_deref().and_then(|model| billed_searches(model, self.queries));
         let mut reading = self.draft.reading();
+        if stops.len() > 1 {
+            reading.stop_reasons = stops;
+        }
         if let Some(written) = Raw::whole(&self.usage) {
             let usage = UsageMembers::of(written);
             reading.usage = Usage { web_searches: searches, ..normal(&usage) };
@@ -55,6 +63,8 @@ impl Reader {
             reading.wire_usage = WireUsage::of(written);
         } else if let Some(count) = self.counted {
             reading.usage = counted(count);
+        } else if let Some(count) = self.embedded {
+            reading.usage = with_uncached(Usage { output_tokens: Some(0), ..counted(count) });
         }
         reading
     }
@@ -70,6 +80,7 @@ impl Reader {
                 b"usageMetadata" => self.take_usage(value),
                 b"promptFeedback" => self.blocked = value.at("blockReason").and_then(scalar_text),
                 b"totalTokens" => self.counted = value.count(),
+                b"predictions" => value.elements().for_each(|prediction| self.prediction(prediction)),
                 b"error" => self.draft.error = error_in(chunk),
                 // Live: content and calls stand by themselves.
                 b"serverContent" => {
@@ -89,7 +100,8 @@ impl Reader {
     fn candidate(&mut self, candidate: Raw<'_>) {
         if let Some(reason) = candidate.at("finishReason").and_then(scalar_text) {
             self.draft.complete = true;
-            self.draft.stop.get_or_insert(reason);
+            // An index of zero is left out. Older models give a reason with every chunk: the last counts.
+            self.stops.note(candidate.at("index").and_then(Raw::count).unwrap_or(0), reason);
         }
         let parts = candidate.at("content").and_then(|content| content.at("parts"));
         parts.into_iter().flat_map(Raw::elements).for_each(|part| self.part(part));
@@ -98,6 +110,14 @@ impl Reader {
         // Repeated from chunk to chunk, and complete in the last.
         let queries = grounding.into_iter().flat_map(Raw::elements).count() as u64;
         self.queries = self.queries.max(queries);
+    }
+
+    /// Each vector comes with the count of its text; images come with none.
+    fn prediction(&mut self, prediction: Raw<'_>) {
+        let statistics = prediction.at("embeddings").and_then(|vector| vector.at("statistics"));
+        if let Some(count) = statistics.and_then(|statistics| statistics.at("token_count")?.count()) {
+            self.embedded = Some(self.embedded.unwrap_or(0).saturating_add(count));
+        }
     }
 
     fn part(&mut self, part: Raw<'_>) {

@@ -1,12 +1,13 @@
 //! Bedrock InvokeModel: each model family's own language, in JSON or, streamed, wrapped in base64 inside binary frames.
 //!
-//! Claude's objects are those of [`messages`]; Nova's look like [`converse`]'s; of the others only the last object is
-//! uniform: `amazon-bedrock-invocationMetrics`. Some bodies have no counts at all, and the response's fields do.
+//! Claude's objects are those of [`messages`]; Nova's look like [`converse`]'s; those of OpenAI's open models, and of
+//! others after them, are [`chat`]'s. Of the rest only the last object is uniform: `amazon-bedrock-invocationMetrics`.
+//! Some bodies have no counts at all, and the response's fields do.
 
 use serde_json::json;
 
-use super::{Draft, Effect, converse, messages};
-use crate::llm::meter::Reading;
+use super::{Draft, Effect, chat, converse, messages, raw_text};
+use crate::llm::meter::{Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::base64;
 use crate::wire::head::Fields;
@@ -18,11 +19,14 @@ pub(crate) struct Reader {
     /// Claude's events; its draft is everybody's.
     pub(crate) claude: messages::Reader,
     nova: converse::Reader,
+    chat: chat::Reader,
     metrics: Option<WireUsage>,
-    /// UsageMembers that a family's body has in a form of its own.
+    /// Counts that a family's body has in a form of its own.
     family: Usage,
     family_usage: Option<WireUsage>,
-    /// UsageMembers in the response's fields.
+    /// It is vectors: nothing is generated, which is known.
+    embeds: bool,
+    /// Counts in the response's fields.
     fields: Usage,
     /// Service tier in the response's fields.
     tier: Option<String>,
@@ -58,7 +62,9 @@ impl Reader {
             self.metrics = WireUsage::of(metrics);
             self.claude.draft.complete = true;
         }
-        if object.at("type").is_some() {
+        if object.at("choices").is_some() {
+            self.chat.event(b"", &bytes);
+        } else if object.at("type").is_some() {
             return self.claude.event(b"", &bytes);
         }
         // Nova: one member, named like Converse's events.
@@ -75,17 +81,23 @@ impl Reader {
             self.claude.body(body);
         } else if body.at("output").is_some() {
             self.nova.body(body);
+        } else if body.at("choices").is_some() {
+            self.chat.body(body);
         }
+        self.embeds = VECTORS.iter().any(|name| body.at(name).is_some());
         self.family_object(body);
         self.draft_mut().complete = true;
     }
 
     pub(crate) fn finish(mut self) -> Reading {
-        let nova = self.nova.finish();
+        let (nova, chat) = (self.nova.finish(), self.chat.finish());
         let draft = &mut self.claude.draft;
-        draft.stop = draft.stop.take().or(nova.stop_reason);
+        draft.stop = draft.stop.take().or(nova.stop_reason).or(chat.stop_reason);
+        draft.model = draft.model.take().or(chat.model);
+        draft.id = draft.id.take().or(chat.response_id);
+        draft.error = draft.error.take().or(chat.error);
         if draft.tools.is_empty() {
-            draft.tools = nova.tool_uses;
+            draft.tools = [nova.tool_uses, chat.tool_uses].concat();
         }
         let mut reading = self.claude.finish();
         reading.terms.service_tier = reading.terms.service_tier.or(self.tier);
@@ -97,6 +109,7 @@ impl Reader {
         // Best word first: a stream's metrics are final, a family's counts may be running ones.
         let of_family = [
             (nova.wire_usage, nova.usage),
+            (chat.wire_usage, chat.usage),
             (self.metrics, metrics),
             (self.family_usage, self.family),
             (None, self.fields),
@@ -105,6 +118,9 @@ impl Reader {
         if let Some((wire, usage)) = best {
             reading.usage = usage;
             reading.wire_usage = wire;
+        }
+        if self.embeds && reading.usage.input_tokens.is_some() {
+            reading.usage.output_tokens.get_or_insert(0);
         }
         reading
     }
@@ -115,18 +131,15 @@ impl Reader {
 
     /// What the older families say in their own words.
     fn family_object(&mut self, object: Raw<'_>) {
-        let result = object.at("results").and_then(|results| results.elements().next());
-        let generation = object.at("generations").and_then(|generations| generations.elements().next());
-        let places = [Some(object), result, generation];
-        let reason = places
-            .into_iter()
-            .flatten()
-            .find_map(|place| STOP_REASONS.iter().find_map(|name| place.at(name)?.string()));
+        let first = |list: &&str| object.at(list).and_then(|list| list.elements().next());
+        let mut places = std::iter::once(object).chain(ANSWERS.iter().filter_map(first));
+        let reason = places.find_map(|place| STOP_REASONS.iter().find_map(|name| place.at(name)?.string()));
         if let Some(reason) = reason {
             self.claude.draft.stop = Some(reason);
         }
         self.llama(object);
-        self.titan(object, result);
+        self.titan(object);
+        self.cohere(object);
     }
 
     fn llama(&mut self, object: Raw<'_>) {
@@ -140,19 +153,39 @@ impl Reader {
             Some(WireUsage::made(&json!({"prompt_token_count": input, "generation_token_count": output})));
     }
 
-    fn titan(&mut self, object: Raw<'_>, result: Option<Raw<'_>>) {
+    fn titan(&mut self, object: Raw<'_>) {
+        let result = object.at("results").and_then(|results| results.elements().next());
         let input = object.at("inputTextTokenCount").and_then(Raw::count);
         let output = result.and_then(|result| result.at("tokenCount")).and_then(Raw::count);
-        if let (Some(input), Some(output)) = (input, output) {
+        if let (Some(input), Some(output)) = (input, output.or(self.embeds.then_some(0))) {
             self.family = only(input, output);
+        }
+    }
+
+    /// Cohere's calls are whole, without ids, and stand at the top.
+    fn cohere(&mut self, object: Raw<'_>) {
+        for call in object.at("tool_calls").into_iter().flat_map(Raw::elements) {
+            let Some(name) = call.at("name").and_then(Raw::string) else { continue };
+            self.claude.draft.tools.push(ToolUse {
+                name,
+                kind: "tool_call".into(),
+                arguments: call.at("parameters").map(raw_text).unwrap_or_default(),
+                ..ToolUse::default()
+            });
         }
     }
 }
 
+/// Lists of answers, of which there is one: Titan, Cohere's older models, Mistral, and those that speak as in a chat.
+const ANSWERS: &[&str] = &["results", "generations", "outputs", "choices"];
+
+/// What models that make vectors answer with.
+const VECTORS: &[&str] = &["embedding", "embeddings", "embeddingsByType"];
+
 /// Where the families keep their stop reason.
 const STOP_REASONS: &[&str] = &["stop_reason", "finish_reason", "completionReason", "stopReason"];
 
-/// UsageMembers of a family that has no cache and no reasoning.
+/// Counts of a family that has no cache and no reasoning.
 fn only(input: u64, output: u64) -> Usage {
     Usage {
         input_tokens: Some(input),

@@ -146,7 +146,8 @@ impl Reader {
         if self.first_usage.is_empty() && usage.is_object() {
             self.first_usage.extend_from_slice(usage.bytes());
         } else if let Some(Value::Object(fields)) = usage.value() {
-            self.later_usage.extend(fields);
+            // What is null was not counted again, and takes nothing back.
+            self.later_usage.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
         }
     }
 

@@ -164,6 +164,29 @@ impl Draft {
     }
 }
 
+/// Why each choice or candidate ended, by its index.
+#[derive(Debug, Default)]
+pub(crate) struct Stops(Vec<Option<String>>);
+
+impl Stops {
+    /// Choices that are told apart; more than any API allows.
+    const CHOICES_MAX: usize = 128;
+
+    /// The last word on one of them. Some vendors send an empty one until there is a reason.
+    fn note(&mut self, index: u64, reason: String) {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        if index < Self::CHOICES_MAX && !reason.is_empty() {
+            self.0.resize(self.0.len().max(index + 1), None);
+            self.0[index] = Some(reason);
+        }
+    }
+
+    /// Those that have one, in order.
+    fn all(self) -> Vec<String> {
+        self.0.into_iter().flatten().collect()
+    }
+}
+
 /// A dialect's reader of one response.
 #[derive(Debug)]
 pub(crate) enum Reader {
@@ -242,7 +265,13 @@ impl Reader {
 
     /// One event of a stream: an SSE event, a binary frame, a line, an element.
     pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
-        each!(self, reader => reader.event(name, data))
+        let effect = each!(self, reader => reader.event(name, data));
+        // Proxies in between say in plain text what went wrong.
+        if effect == Effect::Unreadable && name == b"error" {
+            self.draft_mut().error.get_or_insert_with(|| String::from_utf8_lossy(data).into());
+            return Effect::Read;
+        }
+        effect
     }
 
     /// Whether an object of the response is in this language; text that is no JSON is in none.

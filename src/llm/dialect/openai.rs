@@ -12,6 +12,9 @@ pub(crate) struct Reader {
     dialect: Dialect,
 }
 
+/// Images, transcripts and speech end with an event of their own (`image_generation.completed`).
+const LAST_EVENTS: &[&str] = &[".completed", "transcript.text.done", "speech.audio.done"];
+
 impl Reader {
     pub(crate) fn new(dialect: Dialect) -> Self {
         Reader { chat: chat::Reader::default(), dialect }
@@ -19,9 +22,9 @@ impl Reader {
 
     pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
         let effect = self.chat.event(name, data);
-        // Images and transcripts end with an event of their own: `image_generation.completed`, `transcript.text.done`.
         let kind = Raw::whole(data).and_then(|event| event.at("type")?.string());
-        if kind.is_some_and(|kind| kind.ends_with(".completed") || kind == "transcript.text.done") {
+        let is_last = |kind: &str| LAST_EVENTS.iter().any(|last| kind.ends_with(last));
+        if kind.is_some_and(|kind| is_last(&kind)) {
             self.chat.draft.complete = true;
             return Effect::Read;
         }

@@ -84,6 +84,7 @@ const GEMINI_MEMBERS: &[&str] = &[
     "serverContent",
     "toolCall",
     "setupComplete",
+    "predictions",
 ];
 
 const CONVERSE_EVENTS: &[&[u8]] = &[

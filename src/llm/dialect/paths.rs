@@ -25,6 +25,8 @@ pub enum Endpoint {
     Embeddings,
     /// Images are made or changed.
     Images,
+    /// Google's form for models without a conversation: vectors, images.
+    Predict,
     /// Speech becomes text.
     Transcription,
     /// Text becomes speech: the body is not text.
@@ -60,6 +62,7 @@ impl Endpoint {
                 | Endpoint::Compact
                 | Endpoint::Embeddings
                 | Endpoint::Images
+                | Endpoint::Predict
                 | Endpoint::Moderations
         )
     }
@@ -259,6 +262,9 @@ const TABLE: &[Row] = &[
     post("/openai/v1/embeddings", Dialect::Embeddings, Endpoint::Embeddings, Flag::OpenaiOther),
     post("/openai/v1/images/generations", Dialect::Images, Endpoint::Images, Flag::OpenaiOther),
     post("/openai/v1/images/edits", Dialect::Images, Endpoint::Images, Flag::OpenaiOther),
+    post("/openai/v1/audio/transcriptions", Dialect::Audio, Endpoint::Transcription, Flag::OpenaiOther),
+    post("/openai/v1/audio/translations", Dialect::Audio, Endpoint::Transcription, Flag::OpenaiOther),
+    post("/openai/v1/audio/speech", Dialect::Audio, Endpoint::Speech, Flag::OpenaiOther),
     post("/openai/deployments/{model}/completions", Dialect::Completions, Endpoint::Generate, Flag::OpenaiOther),
     post("/openai/deployments/{model}/embeddings", Dialect::Embeddings, Endpoint::Embeddings, Flag::OpenaiOther),
     post("/openai/deployments/{model}/images/generations", Dialect::Images, Endpoint::Images, Flag::OpenaiOther),
@@ -280,6 +286,8 @@ const TABLE: &[Row] = &[
     post("/v1/models/{model}:countTokens", Dialect::Gemini, Endpoint::CountTokens, Flag::GeminiGenerateContent),
     post("/v1/models/{model}:embedContent", Dialect::Gemini, Endpoint::Embeddings, Flag::GeminiGenerateContent),
     post("/v1/models/{model}:batchEmbedContents", Dialect::Gemini, Endpoint::Embeddings, Flag::GeminiGenerateContent),
+    // Imagen.
+    post("/v1beta/models/{model}:predict", Dialect::Gemini, Endpoint::Predict, Flag::GeminiGenerateContent),
     post("/v1beta/interactions", Dialect::Interactions, Endpoint::Generate, Flag::GeminiGenerateContent),
     row("GET", "/v1beta/interactions/{id}", Dialect::Interactions, Endpoint::Retrieve, Flag::GeminiGenerateContent),
     row("DELETE", "/v1beta/interactions/{id}", Dialect::Interactions, Endpoint::Object, Flag::GeminiGenerateContent),
@@ -298,6 +306,13 @@ const TABLE: &[Row] = &[
     post(vertex!("v1beta1", "publishers/google/models/{model}:generateContent"), Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
     post(vertex!("v1beta1", "publishers/google/models/{model}:streamGenerateContent"), Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
     post(vertex!("v1beta1", "publishers/google/models/{model}:countTokens"), Dialect::Gemini, Endpoint::CountTokens, Flag::GoogleGenerateContent),
+    post(vertex!("v1", "publishers/google/models/{model}:embedContent"), Dialect::Gemini, Endpoint::Embeddings, Flag::GoogleGenerateContent),
+    post(vertex!("v1beta1", "publishers/google/models/{model}:embedContent"), Dialect::Gemini, Endpoint::Embeddings, Flag::GoogleGenerateContent),
+    // Vectors and images.
+    post(vertex!("v1", "publishers/google/models/{model}:predict"), Dialect::Gemini, Endpoint::Predict, Flag::GoogleGenerateContent),
+    post(vertex!("v1beta1", "publishers/google/models/{model}:predict"), Dialect::Gemini, Endpoint::Predict, Flag::GoogleGenerateContent),
+    row("GET", "/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GoogleGenerateContent),
+    row("GET", "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent", Dialect::Live, Endpoint::Socket, Flag::GoogleGenerateContent),
     // Express mode: a key, no project.
     post("/v1/publishers/google/models/{model}:generateContent", Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
     post("/v1/publishers/google/models/{model}:streamGenerateContent", Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
@@ -307,12 +322,17 @@ const TABLE: &[Row] = &[
     post(vertex!("v1", "publishers/anthropic/models/count-tokens:rawPredict"), Dialect::Messages, Endpoint::CountTokens, Flag::GoogleRawPredict),
     post(vertex!("v1", "publishers/anthropic/models/{model}:rawPredict"), Dialect::Messages, Endpoint::Generate, Flag::GoogleRawPredict),
     post(vertex!("v1", "publishers/anthropic/models/{model}:streamRawPredict"), Dialect::Messages, Endpoint::Generate, Flag::GoogleRawPredict),
+    post(vertex!("v1beta1", "publishers/anthropic/models/count-tokens:rawPredict"), Dialect::Messages, Endpoint::CountTokens, Flag::GoogleRawPredict),
     post(vertex!("v1beta1", "publishers/anthropic/models/{model}:rawPredict"), Dialect::Messages, Endpoint::Generate, Flag::GoogleRawPredict),
     post(vertex!("v1beta1", "publishers/anthropic/models/{model}:streamRawPredict"), Dialect::Messages, Endpoint::Generate, Flag::GoogleRawPredict),
 
-    // Mistral on Vertex speaks as on its own API.
+    // Mistral and AI21 on Vertex speak as on their own APIs. Others (Llama, DeepSeek, Qwen) have the OpenAI-style endpoint.
     post(vertex!("v1", "publishers/mistralai/models/{model}:rawPredict"), Dialect::Chat, Endpoint::Generate, Flag::GoogleRawPredict),
     post(vertex!("v1", "publishers/mistralai/models/{model}:streamRawPredict"), Dialect::Chat, Endpoint::Generate, Flag::GoogleRawPredict),
+    post(vertex!("v1beta1", "publishers/mistralai/models/{model}:rawPredict"), Dialect::Chat, Endpoint::Generate, Flag::GoogleRawPredict),
+    post(vertex!("v1beta1", "publishers/mistralai/models/{model}:streamRawPredict"), Dialect::Chat, Endpoint::Generate, Flag::GoogleRawPredict),
+    post(vertex!("v1", "publishers/ai21/models/{model}:rawPredict"), Dialect::Chat, Endpoint::Generate, Flag::GoogleRawPredict),
+    post(vertex!("v1", "publishers/ai21/models/{model}:streamRawPredict"), Dialect::Chat, Endpoint::Generate, Flag::GoogleRawPredict),
 
     post("/model/{model}/invoke", Dialect::Invoke, Endpoint::Generate, Flag::BedrockModelInvoke),
     post("/model/{model}/invoke-with-response-stream", Dialect::Invoke, Endpoint::Generate, Flag::BedrockModelInvoke),
@@ -327,6 +347,7 @@ const TABLE: &[Row] = &[
 
     post("/api/chat", Dialect::Ollama, Endpoint::Generate, Flag::OllamaNative),
     post("/api/generate", Dialect::Ollama, Endpoint::Generate, Flag::OllamaNative),
+    post("/api/embeddings", Dialect::Ollama, Endpoint::Embeddings, Flag::OllamaNative),
     post("/api/embed", Dialect::Ollama, Endpoint::Embeddings, Flag::OllamaNative),
 
     post("/v1internal:generateContent", Dialect::CodeAssist, Endpoint::Generate, Flag::CodeAssist),

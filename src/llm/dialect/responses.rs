@@ -78,7 +78,9 @@ impl Reader {
         match (self.usage, self.counted) {
             (Some(written), _) => {
                 if let Some(usage) = written.raw().map(UsageMembers::of) {
-                    reading.usage = Usage { web_searches, file_searches, ..normal(&usage) };
+                    let said = normal(&usage);
+                    let web_searches = web_searches.or(said.web_searches);
+                    reading.usage = Usage { web_searches, file_searches, ..said };
                     reading.reported_cost_nanodollars = reported_cost(&usage);
                 }
                 reading.wire_usage = Some(written);
