@@ -25,6 +25,7 @@ use crate::config::compile::{Install, Listen};
 use crate::config::file::Address;
 use crate::config::keys;
 use crate::config::reload::{self, Reloader, Source};
+use crate::config::urls::urls;
 use crate::llm::price::Book;
 use crate::policy::identity::Trust;
 use crate::policy::quota::lease::QuotaStore;
@@ -32,6 +33,7 @@ use crate::policy::quota::settings::Unit;
 use crate::policy::quota::{Balance, Budgets};
 use crate::policy::snapshot::{InForce, Serves, Snapshot};
 use crate::proxy::core::{self, Setup};
+use crate::proxy::crowd::Crowd;
 use crate::proxy::io::{self as face, Driver};
 use crate::proxy::tls::client_config;
 use crate::record::balances::{BalanceRow, Commands};
@@ -210,7 +212,7 @@ impl Server {
             .map_err(|why| StartFault(format!("the control thread cannot start: {why}")))?;
         let (inboxes, received): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(INBOX_MAX)).unzip();
         let boot = boot_number();
-        let mut serving = Vec::new();
+        let (mut serving, crowd) = (Vec::new(), Arc::new(Crowd::default()));
         for (index, (ring, inbox)) in producers.into_iter().zip(received).enumerate() {
             let setup = Setup {
                 index: index as u16,
@@ -221,6 +223,7 @@ impl Server {
                 in_force: in_force_at_cores.clone(),
                 stats: stats.clone(),
                 budgets: budgets.clone(),
+                crowd: crowd.clone(),
                 ring,
                 tls: tls.clone(),
                 asks: asks.clone(),
@@ -318,28 +321,6 @@ fn bind_all(listen: &[Listen], cores: usize) -> Result<Vec<Vec<std::net::TcpList
         }
     }
     Ok(per_core)
-}
-
-/// What clients write to reach each listener, ports filled in. A listener for everywhere, or with a certificate, is
-/// called by the first name that the file gives the gateway: an address is in few certificates.
-fn urls(listen: &[Listen], addresses: &[SocketAddr], names: &[String]) -> Vec<String> {
-    let mut bound = addresses.iter();
-    let name = names.iter().find(|name| *name != "localhost");
-    let one = |listen: &Listen| {
-        let Address::Tcp(wanted) = &listen.address else { return listen.address.to_string() };
-        let at = bound.next().unwrap_or(wanted);
-        let (scheme, usual) = if listen.tls.is_some() { ("https", 443) } else { ("http", 80) };
-        let here = match at.ip() {
-            ip if ip.is_unspecified() => SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, at.port())).ip(),
-            ip => ip,
-        };
-        match name.filter(|_| listen.tls.is_some() || at.ip().is_unspecified()) {
-            Some(name) if at.port() == usual => format!("{scheme}://{name}"),
-            Some(name) => format!("{scheme}://{name}:{}", at.port()),
-            None => format!("{scheme}://{}", SocketAddr::new(here, at.port())),
-        }
-    };
-    listen.iter().map(one).collect()
 }
 
 /// What is in force at the start.
@@ -474,30 +455,5 @@ impl Processors {
             Pin::Auto => !self.quota && self.allowed.len() >= 4 && cores <= self.allowed.len(),
         };
         self.allowed.get(index).copied().filter(|_| wanted)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::compile::Tls;
-
-    #[test]
-    fn what_clients_are_told_to_write() {
-        let at = |address: &str, tls: bool| {
-            let tls = tls.then(|| Tls { cert: "c".into(), key: "k".into(), client_ca: None });
-            Listen { tls, ..Listen::of_the_peer(address.parse().expect("an address")) }
-        };
-        let names = ["ai.example.com".to_owned(), "localhost".to_owned()];
-        for (listen, names, url) in [
-            (at("127.0.0.1:8080", false), &names[..], "http://127.0.0.1:8080"),
-            (at("10.1.2.3:443", true), &names, "https://ai.example.com"),
-            (at("127.0.0.1:8443", true), &names, "https://ai.example.com:8443"),
-            (at("0.0.0.0:8080", false), &names, "http://ai.example.com:8080"),
-            (at("0.0.0.0:8080", false), &names[1..], "http://127.0.0.1:8080"),
-            (at("[::1]:8443", true), &[], "https://[::1]:8443"),
-        ] {
-            assert_eq!(urls(&[listen], &[], names), [url]);
-        }
     }
 }

@@ -112,13 +112,14 @@ settings! {
         pub first_byte: Option<Duration> = None,
         /// Longest silence between pieces of an answer.
         pub idle: Option<Duration> = None,
-        /// The whole exchange, from its head to its last byte; WebSockets last as long as they last.
+        /// The whole exchange, from its head to its last byte. On a WebSocket each exchange, not the socket, which may stay
+        /// open for the next one.
         pub total: Option<Duration> = None,
         /// An idle client connection is closed after.
         pub keep_alive: Option<Duration> = None,
         /// Client connections per core.
         pub connections: Option<u64> = None,
-        /// Exchanges of one principal at once, per core; over it 429 with `Retry-After`.
+        /// Exchanges of one principal at once, over all cores; over it 429 with `Retry-After`. A WebSocket counts as one.
         pub per_principal: Option<u32> = None,
     }
 

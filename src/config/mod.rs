@@ -22,6 +22,7 @@ pub mod reload;
 pub mod save;
 pub mod secret;
 pub mod sections;
+pub mod urls;
 
 pub use compile::{Install, Loaded, Options, load};
 pub use embedded::embedded;

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::budget::{Batches, Prices};
 use super::conn;
 use super::credentials::Credentials;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Doorway};
 use super::io::{Driver, Listener, Socket, run, sleep, spawn};
 use super::lookup::Memory;
 use super::names::Names;
@@ -69,6 +69,8 @@ pub struct Setup {
     pub stats: Stats,
     /// Balances, shared by all cores.
     pub budgets: Arc<Budgets>,
+    /// Exchanges under way by principal, counted by all cores together.
+    pub crowd: Arc<Crowd>,
     /// Its ring to the writer.
     pub ring: Producer<Note, CapturePart>,
     /// TLS towards providers.
@@ -113,7 +115,7 @@ pub struct Core {
     pub(super) credentials: Credentials,
     pub(super) objects: Objects,
     pub(super) spread: Spread,
-    pub(super) crowd: Crowd,
+    pub(super) doorway: Doorway,
     pub(super) held: Rc<Cell<usize>>,
     pub(super) panic_path: Option<String>,
     pub(super) till: RefCell<Till>,
@@ -221,7 +223,7 @@ impl Core {
             credentials: Credentials::default(),
             objects: Objects::default(),
             spread: Spread::default(),
-            crowd: Crowd::default(),
+            doorway: Doorway::into(setup.crowd),
             held: Rc::new(Cell::new(HELD_BYTES_MAX)),
             panic_path: setup.panic_path,
             till: RefCell::new(Till::over(setup.budgets)),

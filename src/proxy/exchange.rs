@@ -105,7 +105,7 @@ async fn story(
     account.routed(&route);
     judged?;
     let most = core.limits().per_principal_max;
-    let _place = most.map(|most| core.crowd.enter(conn.principal.as_ref(), most)).transpose()?;
+    let _place = most.map(|most| core.doorway.enter(conn.principal.as_ref(), most)).transpose()?;
     if route.endpoint == Endpoint::Socket {
         return Box::pin(socket::serve(core, conn, request, &route, account)).await;
     }

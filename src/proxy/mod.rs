@@ -10,7 +10,7 @@ mod budget;
 pub mod conn;
 pub mod core;
 mod credentials;
-mod crowd;
+pub mod crowd;
 mod downstream;
 pub mod exchange;
 pub mod fault;

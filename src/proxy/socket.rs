@@ -14,7 +14,8 @@
 //!
 //!   Open ── a Close passes, either way ──▶ Closing ── its answer, or 5 s ──▶ ended
 //!     ├── client gone ──▶ provider closed        ├── unreadable: 1008      ├── drained: 1001, when nothing runs any more
-//!     └── provider gone ──▶ client closed: 1011  └── too long: 1009        └── idle: 1001 (1011 while something runs)
+//!     ├── provider gone ──▶ client closed: 1011  └── too long: 1009        ├── idle: 1001 (1011 while something runs)
+//!     └── an exchange lasts longer than any may: 1008                      └── …
 //! ```
 //!
 //! Bounds: a client's message by the bound on request bodies and the core's budget for them; of the provider's, one block
@@ -193,18 +194,24 @@ async fn attempt(
     let request = &offer.request;
     let mut body = Body::begin(core, conn, request)?;
     let mut sending = Sending::new(request, route, &mut body, Asked::default(), account, limits);
+    // Of the opening too; what follows on the socket is bounded exchange by exchange.
+    sending.until = limits.total.map(|total| sending.account.began().plus(total));
+    conn.limit.end_by(sending.until);
     sending.address(provider, Some(&hop))?;
     sending.shown = core.credentials.obtain(core, provider).await?;
     let since = clock::now();
     // A new one: it leaves HTTP for good.
-    let lease = Box::pin(upstream::connect(core, provider, limits.connect)).await?;
+    let left = sending.until.map_or(limits.connect, |until| until.since(since).min(limits.connect));
+    let lease = Box::pin(upstream::connect(core, provider, left)).await;
+    let lease = lease.map_err(|fault| sending.in_time(fault))?;
     sending.account.connected(since);
     let relay = Relay { core, conn, sending: &mut sending, lease, others_armed: false, gone: false };
-    match relay.switch(provider, &hop).await {
-        Ok(switched) => Ok(switched),
-        Err(Broken::Fault(fault) | Broken::Stale(fault)) => Err(fault),
-        Err(Broken::Unauthorized(_)) => Err(Fault::new(Kind::Unauthorized)),
-    }
+    let switched = relay.switch(provider, &hop).await;
+    conn.limit.end_by(None);
+    switched.map_err(|broken| match broken {
+        Broken::Fault(fault) | Broken::Stale(fault) => sending.in_time(fault),
+        Broken::Unauthorized(_) => Fault::new(Kind::Unauthorized),
+    })
 }
 
 /// How a socket ended.
@@ -316,6 +323,9 @@ impl<'a> Pump<'a> {
             if self.answered && self.up.is_sent() && self.down.is_sent() {
                 return Stop::Closed;
             }
+            if self.is_over() {
+                return self.late();
+            }
             self.conn.limit.set(self.patience());
             moved = match self.wait().await {
                 Event::FromClient => self.read_client(),
@@ -337,7 +347,17 @@ impl<'a> Pump<'a> {
             (None, false) => SILENT_MAX,
         };
         let at = clock::now().plus(longest);
-        self.drained_at.map_or(at, |cut| cut.min(at))
+        [self.drained_at, self.end_by()].into_iter().flatten().fold(at, Moment::min)
+    }
+
+    /// When an exchange has had its whole time. One that both ends are closing has the time that closing has.
+    fn end_by(&self) -> Option<Moment> {
+        self.exchanges.end_by(self.core).filter(|_| self.closing.is_none())
+    }
+
+    /// Asked each time round: a provider that never pauses would keep the limit from being looked at.
+    fn is_over(&self) -> bool {
+        self.end_by().is_some_and(|end| clock::now() >= end)
     }
 
     async fn wait(&mut self) -> Event {
@@ -375,6 +395,9 @@ impl<'a> Pump<'a> {
             Some(_) => Stop::Closed,
             None if drained => {
                 Stop::Ours(Fault::because(Kind::Draining, "cut at the time limit of draining"))
+            }
+            None if self.is_over() => {
+                Stop::Ours(Fault::because(Kind::TotalTimeout, "an exchange on the socket"))
             }
             None if !self.down.is_sent() => Stop::Ours(Fault::new(Kind::ClientStalled)),
             None if self.exchanges.is_busy() => Stop::Ours(Fault::new(Kind::IdleTimeout)),
@@ -596,7 +619,7 @@ impl<'a> Pump<'a> {
                 self.close_up(1001);
                 let after = self.close_down(&fault).await;
                 let cut = match fault.kind {
-                    Kind::IdleTimeout | Kind::Draining | Kind::Panic => fault.clone(),
+                    Kind::IdleTimeout | Kind::TotalTimeout | Kind::Draining | Kind::Panic => fault.clone(),
                     _ => Fault::because(Kind::ClientGone, format!("the socket was closed: {fault}")),
                 };
                 let of_upgrade = (!matches!(fault.kind, Kind::Draining)).then_some(fault);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use loadtest::{Canned, Knobs, Request};
 use weir::llm::dialect::paths::Flag;
 use weir::policy::snapshot::{Credential, Origin, Provider, Proxy};
+use weir::server::Options;
 
 use crate::credentials::record_of;
 use crate::gate::Gate;
@@ -203,4 +204,29 @@ fn one_principal_leaves_room_for_others() {
     crate::gate::wait_for("room", || {
         (gate.client().send(&Request::chat(ASK)).unwrap().status == 200).then_some(())
     });
+}
+
+#[test]
+fn the_bound_of_a_principal_holds_for_all_cores_together() {
+    let limits = weir::policy::snapshot::Limits { per_principal_max: Some(4), ..Default::default() };
+    let gate =
+        Gate::with(loadtest::Knobs::default(), limits, |options| Options { cores: Some(2), ..options });
+    let ask = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-synthetic: head_ms=60000\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{ASK}",
+        ASK.len()
+    );
+    let mut many: Vec<TcpStream> = (0..24).map(|_| TcpStream::connect(gate.addr).unwrap()).collect();
+    for client in &mut many {
+        client.write_all(ask.as_bytes()).unwrap();
+        client.set_nonblocking(true).unwrap();
+    }
+    // Counted core by core, up to twice as many would run, and wait in silence.
+    let mut head = [0; 12];
+    crate::gate::wait_for("twenty refusals", || {
+        let answered = many.iter().filter(|client| client.peek(&mut head).is_ok()).count();
+        (answered == 20).then_some(())
+    });
+    let refused = many.iter().filter(|client| client.peek(&mut head).is_ok()).count();
+    assert_eq!((refused, &head), (20, b"HTTP/1.1 429"));
 }

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use crate::base::clock::Moment;
 use crate::llm::ask::AskFault;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Flag, Route};
@@ -77,6 +78,12 @@ impl Exchanges {
     /// Whether any is under way.
     pub(super) fn is_busy(&self) -> bool {
         !self.running.is_empty()
+    }
+
+    /// When the first of those under way must be over, where its whole time is bounded.
+    pub(super) fn end_by(&self, core: &Core) -> Option<Moment> {
+        let total = self.provider.limits(core.limits()).total?;
+        self.running.iter().map(|(_, account)| account.began().plus(total)).min()
     }
 
     /// Judge a message of the client's; `owned` is the answer to [`Judged::Names`]. A fault is one that ends the socket.
