@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::check::{LoadingArgs, NotLoaded};
+use super::check::LoadingArgs;
 use super::out;
 use super::socket::Socket;
 use super::source::DataArgs;
@@ -96,16 +96,8 @@ pub fn answers(args: &ExplainArgs) -> Result<Vec<Explanation>, String> {
 }
 
 fn load(args: &ExplainArgs) -> Result<Loaded, String> {
-    let Some(file) = &args.config else {
-        return Ok(embedded(&|name| std::env::var(name).ok(), &Options::default()));
-    };
-    // What is not enforced, and what secrets say, does not change who may do what.
-    let loading = LoadingArgs { allow_unenforced: true, no_secrets: true, ..args.loading.clone() };
-    loading.load(file).map_err(|not| match not {
-        NotLoaded::Unreadable(why) => why,
-        NotLoaded::Refused(problems) => {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            format!("{} is refused:\n{}", file.display(), lines.join("\n"))
-        }
-    })
+    match &args.config {
+        Some(file) => args.loading.look_at(file),
+        None => Ok(embedded(&|name| std::env::var(name).ok(), &Options::default())),
+    }
 }

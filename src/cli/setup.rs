@@ -7,27 +7,41 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Failure;
+use super::check::LoadingArgs;
+use super::socket::Socket;
+use super::source::DataArgs;
 use super::table::write_json_line;
 use crate::base::clock;
+use crate::config::Loaded;
 use crate::config::clients::{Client, Gateway, Joins, NO_KEY, SettingsFile, Setup, pretty, setup};
+use crate::config::compile::DEFAULT_LISTEN;
+use crate::config::urls::urls;
 
 /// The settings of a client program that point it at the gateway.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   weir setup claude-code                                print what to set
   weir setup claude-code --write                        write it into ~/.claude/settings.json
+  weir setup codex --config weir.hujson                 for the gateway of that file
   weir setup codex --url https://weir.corp.example      a gateway elsewhere
   weir setup opencode --json                            for a program
   weir setup sdk --url https://weir.corp.example --key weir_… --ca /etc/ssl/corp.pem
 
+Without --url: where the file of --config listens, else the gateway that runs over --data, else http://127.0.0.1:8080.
 --write keeps what a file holds besides, and leaves the old file beside it (.before-weir).")]
 pub struct SetupArgs {
     /// The client.
     #[arg(value_enum)]
     pub client: Client,
-    /// Where the gateway listens.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub url: String,
+    /// Where the gateway listens; found where it can be.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The gateway's configuration: by its listeners, TLS and names.
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub config: Option<PathBuf>,
+    /// Where the running gateway is found.
+    #[command(flatten)]
+    pub data: DataArgs,
     /// A key of the gateway's (weir key create), where it knows its clients by that.
     #[arg(long, value_name = "KEY", default_value = NO_KEY)]
     pub key: String,
@@ -47,7 +61,7 @@ pub struct SetupArgs {
 
 impl SetupArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let url = checked(&self.url)?;
+        let url = checked(&self.found()?)?;
         let (key, ca) = (plain(&self.key)?, self.ca.as_deref().map(plain).transpose()?);
         let setup = setup(self.client, &Gateway { url: &url, key, ca });
         if self.write {
@@ -56,7 +70,10 @@ impl SetupArgs {
         if self.json {
             return Ok(write_json_line(&setup, out)?);
         }
-        writeln!(out, "# {}", setup.name)?;
+        writeln!(out, "# {}, at {url}", setup.name)?;
+        if url.starts_with("https://") && ca.is_none() {
+            writeln!(out, "# (where the system does not know the authority of its certificate: --ca FILE)")?;
+        }
         if !setup.shell.is_empty() {
             writeln!(out, "# in a shell\n{}\n", setup.shell)?;
         }
@@ -64,6 +81,20 @@ impl SetupArgs {
             writeln!(out, "# for good, in ~/{}\n{}", file.path, file.content)?;
         }
         Ok(writeln!(out, "# {}", setup.note)?)
+    }
+
+    /// Where the gateway is: as said, as the file says, as the running one says, or where it is by default.
+    fn found(&self) -> Result<String, Failure> {
+        if let Some(url) = &self.url {
+            return Ok(url.clone());
+        }
+        let urls = match (&self.config, Socket::open(&self.data.data)) {
+            (Some(file), _) => listening(&LoadingArgs::default().look_at(file)?),
+            (None, Some(gateway)) => gateway.urls()?,
+            (None, None) => vec![format!("http://{DEFAULT_LISTEN}")],
+        };
+        let reachable = urls.into_iter().find(|url| url.starts_with("http"));
+        Ok(reachable.ok_or("no address that a client takes is known (unix sockets, or a port that is chosen at the start): give --url")?)
     }
 
     fn write(&self, setup: &Setup, out: &mut dyn Write) -> Result<(), Failure> {
@@ -89,6 +120,13 @@ impl SetupArgs {
         }
         if self.json { Ok(()) } else { Ok(writeln!(out, "{}", setup.note)?) }
     }
+}
+
+/// Where a gateway of this file listens for agents. A port of 0 is known to the running one alone.
+fn listening(loaded: &Loaded) -> Vec<String> {
+    let mut urls = urls(&loaded.install.listen, &[], &loaded.snapshot.host_names);
+    urls.retain(|url| !url.ends_with(":0"));
+    urls
 }
 
 /// A file as it stands and as it will.
@@ -288,7 +326,9 @@ mod tests {
         std::fs::write(home.path().join(".gemini/settings.json"), "// mine\n{}").unwrap();
         let args = |client| SetupArgs {
             client,
-            url: URL.into(),
+            url: Some(URL.into()),
+            config: None,
+            data: DataArgs { data: home.path().to_owned() },
             key: NO_KEY.into(),
             ca: None,
             write: true,
@@ -313,7 +353,9 @@ mod tests {
         std::fs::write(&path, "{\"model\": \"opus\"}\n").unwrap();
         let args = SetupArgs {
             client: Client::ClaudeCode,
-            url: format!("{URL}/"),
+            url: Some(format!("{URL}/")),
+            config: None,
+            data: DataArgs { data: home.path().to_owned() },
             key: NO_KEY.into(),
             ca: None,
             write: true,
@@ -325,6 +367,6 @@ mod tests {
         assert_eq!((&new["model"], &new["env"]["ANTHROPIC_BASE_URL"]), (&"opus".into(), &URL.into()));
         let kept = std::fs::read_to_string(home.path().join(".claude/settings.json.before-weir")).unwrap();
         assert_eq!(kept, "{\"model\": \"opus\"}\n");
-        assert!(SetupArgs { url: "127.0.0.1:8080".into(), ..args }.run(&mut Vec::new()).is_err());
+        assert!(SetupArgs { url: Some("127.0.0.1:8080".into()), ..args }.run(&mut Vec::new()).is_err());
     }
 }

@@ -148,6 +148,12 @@ impl Socket {
         self.json(&target("/api/explain", &Filter::default(), &pairs))
     }
 
+    /// Where agents reach the gateway, as they write it: listeners that have models first.
+    pub fn urls(&self) -> io::Result<Vec<String>> {
+        let health: serde_json::Value = self.json("/api/health")?;
+        Ok(serde_json::from_value(health["urls"].clone())?)
+    }
+
     /// Totals.
     pub fn overview(&self) -> io::Result<Overview> {
         let mut front: serde_json::Value = self.json("/api/overview")?;

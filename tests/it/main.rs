@@ -21,6 +21,7 @@ mod providers;
 mod quota;
 mod reading;
 mod reload;
+mod setup;
 mod socket;
 mod through;
 mod tidy;

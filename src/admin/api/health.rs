@@ -24,6 +24,8 @@ pub(super) struct Health {
     cores: Vec<Core>,
     writer: HealthView,
     providers: Vec<String>,
+    /// Where agents reach it, as they write it.
+    urls: Vec<String>,
     config: ConfigView,
 }
 
@@ -58,6 +60,7 @@ pub(super) fn view(room: &Room) -> Health {
         cores: facts.stats.cores().iter().map(core).collect(),
         writer,
         config: facts.reloads.view(),
+        urls: facts.urls.clone(),
         providers: facts.snapshot().providers.iter().map(|provider| provider.id.clone()).collect(),
     }
 }
