@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::hujson;
-use super::save::{SECRETS, is_reference};
-use crate::base::settings::{Kind, Place, Problem, Reader, Tree};
+use super::save::{adds_credential, is_reference, is_secret};
+use crate::base::settings::{Entry, Kind, Place, Problem, Reader, Tree};
 
 /// What stands in place of a secret.
 pub const MARK: &str = "$kept";
@@ -72,19 +72,29 @@ fn walk(
         }
         Kind::List(items) => {
             for (at, item) in items.iter().enumerate() {
-                walk(text, &format!("{path}[{at}]"), false, item, which, found);
+                let line = matches!(&item.kind, Kind::Text(line) if adds_credential(line) || line == MARK);
+                let added = path.ends_with(".add_headers") && line;
+                walk(text, &format!("{path}[{at}]"), added, item, which, found);
             }
         }
         Kind::Map(entries) => {
+            let adds = path.contains(".add_headers[") && entries.iter().any(names_credential);
             for entry in entries {
                 let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
                 // Of a map of fields each value may be one.
-                let named = SECRETS.contains(&entry.key.as_str()) || has_credential(&entry.key, &entry.value);
+                let named = is_secret(&entry.key)
+                    || has_credential(&entry.key, &entry.value)
+                    || adds && entry.key == "value";
                 walk(text, &path, secret || named, &entry.value, which, found);
             }
         }
         _ => {}
     }
+}
+
+/// The name in a field written as name and value, where the value is a credential.
+fn names_credential(entry: &Entry) -> bool {
+    entry.key == "name" && matches!(&entry.value.kind, Kind::Text(name) if adds_credential(name))
 }
 
 /// An address that holds a password, as those of proxies and stores may.
@@ -117,6 +127,7 @@ mod tests {
   "server": {"secret_key": "for \"rest\"", "quota_store": {"url": "redis://user:pass@store"}},
   "providers": {
     "a": {"baseurl": "https://a", "apikey": "sk-one", "models": ["m"]}, /* ours */
+    "h": {"baseurl": "https://h", "add_headers": ["X-Api-Key: sk-five", "x-team: a", {"name": "Cookie", "value": "sk-six"}]},
     "b": {"baseurl": "https://b", "apikey": "$env:B", "keys": [{"apikey": "sk-two"}, {"apikey": "sk-three"},],},
   },
   "exporters": {"otlp": {"endpoint": "https://o", "headers": {"x-key": "sk-four"}}},
@@ -129,8 +140,13 @@ mod tests {
         for secret in ["sk-", "rest", "pass"] {
             assert!(!shown.contains(secret), "{shown}");
         }
-        assert_eq!(shown.matches(MARK).count(), 6, "{shown}");
-        assert!(shown.contains("// who we are") && shown.contains("$env:B") && shown.contains("x-team"));
+        assert_eq!(shown.matches(MARK).count(), 8, "{shown}");
+        assert!(
+            shown.contains("// who we are")
+                && shown.contains("$env:B")
+                && shown.contains("x-team: a")
+                && shown.contains("x-team")
+        );
         assert_eq!(restored(&shown, FILE).expect("all are kept"), FILE);
         let more = shown.replace("[\"m\"]", "[\"m\", \"n\"]");
         assert_eq!(restored(&more, FILE).expect("kept"), FILE.replace("[\"m\"]", "[\"m\", \"n\"]"));

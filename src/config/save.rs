@@ -22,17 +22,27 @@ use crate::policy::snapshot::Snapshot;
 const OF_THE_MACHINE: [&str; 3] = ["server", "identity", "policies"];
 /// Keys whose value is an address that secrets beside and below it are sent to.
 const ADDRESSES: [&str; 5] = ["baseurl", "url", "endpoint", "proxy", "jwks"];
+/// How keys of further addresses end: `token_url`, `authorization_url`.
+const ADDRESS_ENDING: &str = "_url";
 /// Keys whose value is a secret.
-pub(super) const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 14] = [
     "apikey",
+    "api_key",
     "access_key_id",
     "access_secret",
+    "access_token",
+    "refresh_token",
+    "bearer_token",
     "password",
+    "private_key",
+    "secret",
     "secret_key",
     "token",
     "client_secret",
     "headers",
 ];
+/// What the name of a field that carries a credential has in it, where one is added to requests.
+const CREDENTIAL_FIELDS: [&str; 6] = ["authorization", "key", "token", "secret", "cookie", "password"];
 /// What stands for a secret that the saver need not know: also those that the machine itself has.
 const REFERENCES: [&str; 5] = ["$env:", "$file:", "keyfile::", "adc::", "profile::"];
 
@@ -50,11 +60,23 @@ pub fn refusals(before: (&str, &Snapshot), after: (&str, &Snapshot), saver: &Pri
         }
     }
     walk(&mut found, "", Some(&old), &new);
+    lent_elsewhere(&mut found, &old, &new);
     let admin = |snapshot| Rights::of(snapshot, saver).has(Role::Admin);
     if admin(before.1) && !admin(after.1) {
         found.push(refuse("grants", "takes your own admin role away", "keep a grant that gives it to you"));
     }
     found
+}
+
+/// Whether a key's value is a secret.
+pub(super) fn is_secret(key: &str) -> bool {
+    SECRETS.contains(&key)
+}
+
+/// Whether a line `Name: value` adds a credential.
+pub(super) fn adds_credential(line: &str) -> bool {
+    let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    CREDENTIAL_FIELDS.iter().any(|part| name.contains(part))
 }
 
 /// Whether a text stands for a secret rather than being one.
@@ -105,11 +127,48 @@ fn moved(found: &mut Vec<Problem>, path: &str, old: Option<&Map<String, Value>>,
         found.push(refuse(path, what, "give keys of its own in apikey, or write it on the machine"));
     }
     let Some(old) = old else { return };
-    let changed = ADDRESSES.iter().any(|key| origin(old.get(*key)) != origin(new.get(*key)));
+    let is_address = |key: &&String| ADDRESSES.contains(&key.as_str()) || key.ends_with(ADDRESS_ENDING);
+    let mut addresses = old.keys().chain(new.keys()).filter(is_address);
+    let changed = addresses.any(|key| origin(old.get(key)) != origin(new.get(key)));
     if changed && keeps_secret(old, new) {
         let what = "has another address and the same secret, which would be sent there";
         found.push(refuse(path, what, "give the secret again"));
     }
+}
+
+/// Lines of a list of fields that add a credential, in either form.
+fn credential_lines(list: &Value) -> Vec<&Value> {
+    let name = |line: &Value| match line {
+        Value::String(text) => adds_credential(text),
+        _ => line.get("name").and_then(Value::as_str).is_some_and(adds_credential),
+    };
+    list.as_array().into_iter().flatten().filter(|line| name(line)).collect()
+}
+
+/// A credential that a grant adds goes to every provider which it covers: kept, it must not meet a new one.
+fn lent_elsewhere(found: &mut Vec<Problem>, old: &Value, new: &Value) {
+    let (before, known) = (added_by_grants(old), provider_origins(old));
+    let kept = added_by_grants(new).iter().any(|line| before.contains(line));
+    if kept && provider_origins(new).iter().any(|origin| !known.contains(origin)) {
+        let what = "have an address that a credential in a grant's add_headers would be sent to";
+        found.push(refuse("providers", what, "give the credential again, or write it on the machine"));
+    }
+}
+
+fn added_by_grants(file: &Value) -> Vec<&Value> {
+    let grants = file.get("grants").and_then(Value::as_array).into_iter().flatten();
+    let domains = grants.filter_map(|grant| grant.get("app")?.as_object()).flat_map(Map::values);
+    let capabilities = domains.filter_map(Value::as_array).flatten();
+    capabilities.filter_map(|capability| capability.get("add_headers")).flat_map(credential_lines).collect()
+}
+
+/// Where providers are, by themselves and by their keys, and through whom they are reached.
+fn provider_origins(file: &Value) -> Vec<String> {
+    let providers: Vec<&Value> =
+        file.get("providers").and_then(Value::as_object).into_iter().flat_map(Map::values).collect();
+    let keys = providers.iter().filter_map(|provider| provider.get("keys")?.as_array()).flatten();
+    let entries = providers.iter().copied().chain(keys);
+    entries.flat_map(|entry| [entry.get("baseurl"), entry.get("proxy")]).filter_map(origin).collect()
 }
 
 /// Whether a provider is shown what this machine's surroundings give (AWS's usual places).
@@ -128,7 +187,11 @@ fn origin(address: Option<&Value>) -> Option<String> {
 
 fn keeps_secret(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
     new.iter().any(|(key, value)| match (old.get(key), value) {
-        (Some(before), _) if SECRETS.contains(&key.as_str()) => before == value && !value.is_null(),
+        (Some(before), _) if is_secret(key) => before == value && !value.is_null(),
+        (Some(before), Value::Array(lines)) if key == "add_headers" => {
+            let before = credential_lines(before);
+            lines.iter().any(|line| before.contains(&line))
+        }
         (Some(Value::Object(before)), Value::Object(after)) => keeps_secret(before, after),
         (Some(Value::Array(before)), Value::Array(after)) => {
             // Order does not matter here: a secret kept anywhere in the list is kept.
@@ -151,8 +214,9 @@ mod tests {
       "providers": {
         "a": {"baseurl": "https://a.example.com", "models": ["**"], "apikey": "$env:KEY"},
         "b": {"baseurl": "https://b.example.com", "models": ["**"], "keys": [{"apikey": "secret"}]},
+        "c": {"baseurl": "https://c.example.com", "models": ["**"], "auth_mode": "none", "add_headers": ["X-Vault-Token: t", "X-Team: a"]},
       },
-      "grants": [{"src": ["admin@x"], "app": {"weir": [{"role": "admin"}]}}, {"src": ["*"], "app": {"weir": [{"role": "user"}]}}],
+      "grants": [{"src": ["admin@x"], "app": {"weir": [{"role": "admin"}]}}, {"src": ["*"], "app": {"weir": [{"role": "user", "add_headers": [{"name": "x-api-key", "value": "lent"}]}]}}],
     }"#;
 
     fn refused(replace: &str, by: &str) -> Vec<String> {
@@ -178,6 +242,10 @@ mod tests {
                 "\"https://b.example.com\", \"models\": [\"**\"], \"keys\": [{\"apikey\": \"secret\"}]",
                 "\"https://c.example.com\", \"models\": [\"**\"], \"keys\": [{\"apikey\": \"new\"}]",
             ),
+            (
+                "\"https://c.example.com\", \"models\": [\"**\"], \"auth_mode\": \"none\", \"add_headers\": [\"X-Vault-Token: t\",",
+                "\"https://a.example.com\", \"models\": [\"**\"], \"auth_mode\": \"none\", \"add_headers\": [\"X-Vault-Token: u\",",
+            ),
         ] {
             assert_eq!(refused(replace, by), Vec::<String>::new(), "{replace} -> {by}");
         }
@@ -193,6 +261,12 @@ mod tests {
                 "\"keys\": [",
                 "\"proxy\": \"http://evil.example.com\", \"keys\": [",
                 "providers.b: has another address",
+            ),
+            ("https://c.example.com", "https://evil.example.com", "providers.c: has another address"),
+            (
+                "\"https://b.example.com\"",
+                "\"https://evil.example.com\"",
+                "providers: have an address that a credential in a grant's add_headers would be sent to",
             ),
             ("\"secret\"", "\"$file:/etc/shadow\"", "providers.b.keys[0].apikey: is a new reference"),
             ("\"secret\"", "\"$env:AWS_SECRET_ACCESS_KEY\"", "is a new reference"),

@@ -5,12 +5,18 @@
 //!                         └─ 422               └─ 422      └─ 403                       └─ 503
 //! ```
 //!
+//! Saves come one after another, so that of two people with the same `If-Match` one gets 412. Without the field the text
+//! is taken whatever stands there: that is for a pipeline whose own repository is the truth.
+//!
+//! Bodies are the text itself, or the incumbent's `{"config": TEXT}`, which is answered to whoever sends it or accepts JSON.
+//!
 //! In force it comes the way every changed file does: whoever watches sees it within a second.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Room, Visit};
@@ -21,6 +27,7 @@ use crate::config::masked::{masked, restored};
 use crate::config::reload::Source;
 use crate::config::save::refusals;
 use crate::policy::identity::Principal;
+use crate::wire::head::Fields;
 
 /// Longest text.
 const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -33,7 +40,9 @@ pub(super) async fn read(room: &Room, visit: &Visit<'_>) -> Answer {
     let shown = masked(&text).ok_or_else(|| {
         Problem::new(409, "the file cannot be read just now").detail("see GET /api/health for why")
     })?;
-    let mut page = whole(200, "application/json", shown);
+    let wrapped = visit.fields.all("accept").any(|accepted| names(accepted, b"application/json"));
+    let mut page =
+        if wrapped { as_json(&json!({"config": shown}))? } else { whole(200, "application/json", shown) };
     page.fields.push(b"etag", tag(&text).as_bytes());
     Ok(page)
 }
@@ -41,7 +50,7 @@ pub(super) async fn read(room: &Room, visit: &Visit<'_>) -> Answer {
 /// What would be said of this text.
 pub(super) async fn validate(room: &Room, visit: &Visit<'_>) -> Answer {
     admins_only(visit)?;
-    let (source, text) = (room.facts.source.clone(), sent(visit)?);
+    let (source, Sent { text, .. }) = (room.facts.source.clone(), sent(visit)?);
     room.audit.note(&visit.viewer, Look::Config { action: "validate", tag: String::new() }).await?;
     let looked = tokio::task::spawn_blocking(move || {
         let text = restored(&text, &stored(&source).unwrap_or_default())?;
@@ -49,15 +58,24 @@ pub(super) async fn validate(room: &Room, visit: &Visit<'_>) -> Answer {
     });
     let told = looked.await.map_err(|_| Problem::new(500, "the text could not be looked at"))?;
     let (accepted, problems) = told.map_or_else(|problems| (false, problems), |warnings| (true, warnings));
-    as_json(&json!({"accepted": accepted, "problems": listed(&problems)}))
+    let errors: Vec<String> = match accepted {
+        true => Vec::new(),
+        false => problems.iter().map(ToString::to_string).collect(),
+    };
+    // The last two are what the incumbent's clients read.
+    as_json(
+        &json!({"accepted": accepted, "problems": listed(&problems), "valid": accepted, "errors": errors}),
+    )
 }
 
 /// Put this text into the file's place.
 pub(super) async fn write(room: &Room, visit: &Visit<'_>) -> Answer {
     admins_only(visit)?;
-    let (source, text, saver) = (room.facts.source.clone(), sent(visit)?, visit.asker.clone());
-    let wanted = visit.fields.text("if-match").map(str::to_owned);
-    let looked = tokio::task::spawn_blocking(move || judged(&source, &text, wanted.as_deref(), &saver)).await;
+    let (source, sent, saver) = (room.facts.source.clone(), sent(visit)?, visit.asker.clone());
+    let wanted = Wanted::read(visit.fields);
+    let _alone = room.saving.lock().await;
+    let text = sent.text;
+    let looked = tokio::task::spawn_blocking(move || judged(&source, &text, &wanted, &saver)).await;
     let save = looked.map_err(|_| Problem::new(500, "the text could not be looked at"))?;
     let save = match save? {
         Judged::Good(save) => save,
@@ -66,12 +84,13 @@ pub(super) async fn write(room: &Room, visit: &Visit<'_>) -> Answer {
     let new_tag = tag(&save.text);
     room.audit.note(&visit.viewer, Look::Config { action: "write", tag: new_tag.clone() }).await?;
     let path = room.facts.source.file.clone().ok_or_else(no_file)?;
-    let warnings = listed(&save.warnings);
-    let written = tokio::task::spawn_blocking(move || replace(&path, &save.text)).await;
-    written.map_err(io::Error::other).flatten().map_err(|why| {
-        Problem::new(409, "config_locked").detail(format!("the file cannot be written here: {why}"))
-    })?;
-    let mut page = as_json(&json!({"saved": true, "in_force_within_seconds": 1, "problems": warnings}))?;
+    let mut told = json!({"saved": true, "in_force_within_seconds": 1, "problems": listed(&save.warnings)});
+    if sent.wrapped {
+        told["config"] = masked(&save.text).unwrap_or_default().into();
+    }
+    let written = tokio::task::spawn_blocking(move || save.replace(&path)).await;
+    written.map_err(|why| Problem::new(500, why.to_string()))??;
+    let mut page = as_json(&told)?;
     page.fields.push(b"etag", new_tag.as_bytes());
     Ok(page)
 }
@@ -92,11 +111,69 @@ fn stored(source: &Source) -> Result<String, Problem> {
         .map_err(|why| Problem::new(409, "the file cannot be read").detail(why.to_string()))
 }
 
-fn sent(visit: &Visit<'_>) -> Result<String, Problem> {
-    if visit.body.len() > TEXT_BYTES_MAX {
+/// What was sent.
+struct Sent {
+    text: String,
+    /// Within the incumbent's JSON.
+    wrapped: bool,
+}
+
+/// No configuration has a key `config`, so the two forms cannot be taken for each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped {
+    config: String,
+    /// The incumbent's older name for the tag.
+    #[serde(default, rename = "hash")]
+    _hash: Option<String>,
+}
+
+fn sent(visit: &Visit<'_>) -> Result<Sent, Problem> {
+    let text = match serde_json::from_slice::<Wrapped>(visit.body) {
+        Ok(wrapped) => Sent { text: wrapped.config, wrapped: true },
+        Err(_) => {
+            let text = String::from_utf8(visit.body.to_vec());
+            Sent { text: text.map_err(|_| Problem::new(422, "the text is not UTF-8"))?, wrapped: false }
+        }
+    };
+    if text.text.len() > TEXT_BYTES_MAX {
         return Err(Problem::new(413, format!("a configuration has at most {TEXT_BYTES_MAX} bytes")));
     }
-    String::from_utf8(visit.body.to_vec()).map_err(|_| Problem::new(422, "the text is not UTF-8"))
+    Ok(text)
+}
+
+/// Whether a list of media types names this one.
+fn names(accepted: &[u8], media_type: &[u8]) -> bool {
+    accepted.windows(media_type.len()).any(|part| part.eq_ignore_ascii_case(media_type))
+}
+
+/// What the saver wants to replace (RFC 9110 13.1.1).
+enum Wanted {
+    /// Whatever stands there.
+    Anything,
+    /// One of these states. A weak tag matches nothing: comparison is strong.
+    These(Vec<String>),
+}
+
+impl Wanted {
+    fn read(fields: &Fields) -> Self {
+        let all: Vec<String> =
+            fields.all("if-match").map(|one| String::from_utf8_lossy(one).into_owned()).collect();
+        let tags: Vec<String> =
+            all.iter().flat_map(|one| one.split(',')).map(|tag| tag.trim().to_owned()).collect();
+        if tags.is_empty() || tags == ["*"] { Wanted::Anything } else { Wanted::These(tags) }
+    }
+
+    fn is(&self, text: &str) -> bool {
+        match self {
+            Wanted::Anything => true,
+            Wanted::These(tags) => tags.contains(&tag(text)),
+        }
+    }
+}
+
+fn changed() -> Problem {
+    Problem::new(412, "the file has changed since it was read").detail("read it again")
 }
 
 /// What a state of the file is called.
@@ -106,6 +183,8 @@ fn tag(text: &str) -> String {
 
 /// What may be saved.
 struct Save {
+    /// What it was judged against.
+    old: String,
     text: String,
     warnings: Vec<settings::Problem>,
 }
@@ -115,10 +194,10 @@ enum Judged {
     Bad(u16, Vec<settings::Problem>),
 }
 
-fn judged(source: &Source, text: &str, wanted: Option<&str>, saver: &Principal) -> Result<Judged, Problem> {
+fn judged(source: &Source, text: &str, wanted: &Wanted, saver: &Principal) -> Result<Judged, Problem> {
     let old = stored(source)?;
-    if wanted.is_some_and(|wanted| wanted != "*" && wanted != tag(&old)) {
-        return Err(Problem::new(412, "the file has changed since it was read").detail("read it again"));
+    if !wanted.is(&old) {
+        return Err(changed());
     }
     let text = match restored(text, &old) {
         Ok(text) => text,
@@ -132,7 +211,7 @@ fn judged(source: &Source, text: &str, wanted: Option<&str>, saver: &Principal) 
     let before = source.compile(&old).unwrap_or_default();
     let refusals = refusals((&old, &before.snapshot), (&text, &new.snapshot), saver);
     match refusals.is_empty() {
-        true => Ok(Judged::Good(Save { text, warnings: new.warnings })),
+        true => Ok(Judged::Good(Save { old, text, warnings: new.warnings })),
         false => Ok(Judged::Bad(403, refusals)),
     }
 }
@@ -153,13 +232,27 @@ fn listed(problems: &[settings::Problem]) -> Vec<Value> {
     problems.iter().map(one).collect()
 }
 
-/// Written beside, synced, renamed; links are followed, so that a link stays one.
+impl Save {
+    /// Into the file's place, unless somebody with an editor was there meanwhile: what was judged is what is replaced.
+    fn replace(&self, path: &Path) -> Result<(), Problem> {
+        let locked = |why: io::Error| {
+            Problem::new(409, "config_locked").detail(format!("the file cannot be written here: {why}"))
+        };
+        let path = path.canonicalize().map_err(locked)?;
+        if fs::read_to_string(&path).map_err(locked)? != self.old {
+            return Err(changed());
+        }
+        replace(&path, &self.text).map_err(locked)
+    }
+}
+
+/// Written beside, synced, renamed; links were followed, so that a link stays one.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let path = path.canonicalize()?;
-    let beside = path.with_extension("saved");
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".saved");
     let mut file = File::create(&beside)?;
-    file.set_permissions(fs::metadata(&path)?.permissions())?;
+    file.set_permissions(fs::metadata(path)?.permissions())?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&beside, &path)
+    fs::rename(&beside, path)
 }

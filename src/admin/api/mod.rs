@@ -43,6 +43,8 @@ pub(super) struct Room {
     pub(super) leases: Leases,
     door: Mutex<Door>,
     tails: Arc<Semaphore>,
+    /// One save at a time: what is compared with the file is what it replaces.
+    saving: Mutex<()>,
 }
 
 impl Room {
@@ -50,7 +52,7 @@ impl Room {
         let store = Store::new(facts.data.clone());
         let audit = Audit::open(&facts.data)?;
         let tails = Arc::new(Semaphore::new(TAILS_MAX));
-        Ok(Room { facts, store, audit, leases, door: Mutex::new(door), tails })
+        Ok(Room { facts, store, audit, leases, door: Mutex::new(door), tails, saving: Mutex::new(()) })
     }
 }
 

@@ -261,3 +261,61 @@ fn what_harms_nobody_is_saved_with_its_comments_and_comes_into_force() {
         "{audit}"
     );
 }
+
+#[test]
+fn of_two_people_who_save_at_once_one_is_told() {
+    let saving = Saving::new();
+    for round in 0..4 {
+        let shown = saving.send(0, "GET", "", None);
+        let (tag, shown) = (shown.header("etag").expect("a tag").to_owned(), shown.text());
+        let save = |who: usize| {
+            let text = format!("{shown}// {who} in round {round}\n");
+            saving.send(0, "PUT", &text, Some(&tag)).status
+        };
+        let mut said = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..6).map(|who| scope.spawn(move || save(who))).collect();
+            all.into_iter().map(|one| one.join().expect("an answer")).collect::<Vec<_>>()
+        });
+        said.sort_unstable();
+        assert_eq!(said, [200, 412, 412, 412, 412, 412]);
+        let stored = saving.stored();
+        assert_eq!(stored.matches(&format!("in round {round}")).count(), 1, "{stored}");
+    }
+    // A list of tags (RFC 9110 13.1.1); a weak one never matches; any state is wanted by a star, or by saying nothing.
+    let shown = saving.send(0, "GET", "", None);
+    let (tag, shown) = (shown.header("etag").expect("a tag").to_owned(), shown.text());
+    assert_eq!(saving.send(0, "PUT", &shown, Some(&format!("W/{tag}"))).status, 412);
+    for wanted in [Some(&*format!("\"0\", {tag}")), Some("*"), None] {
+        let saved = saving.send(0, "PUT", &shown, wanted);
+        assert_eq!(saved.status, 200, "{wanted:?}: {}", saved.text());
+    }
+}
+
+#[test]
+fn clients_of_the_incumbent_s_api_read_and_save_as_they_do_there() {
+    let saving = Saving::new();
+    let request = Request::new("GET", "/aperture/config", "").header("x-api-key", &saving.keys[0].key);
+    let shown = saving.gate.client().send(&request.header("accept", "application/json")).expect("an answer");
+    let tag = shown.header("etag").expect("a tag").to_owned();
+    let shown: serde_json::Value = serde_json::from_str(&shown.text()).expect("JSON");
+    let text = shown["config"].as_str().expect("the text").to_owned();
+    assert!(text.contains("// ours") && text.contains("$kept"), "{text}");
+    let body = serde_json::json!({"config": format!("{text}// theirs\n")}).to_string();
+    let saved = saving.send(0, "PUT", &body, Some(&tag));
+    assert_eq!(saved.status, 200, "{}", saved.text());
+    assert_ne!(saved.header("etag"), Some(&*tag));
+    let saved: serde_json::Value = serde_json::from_str(&saved.text()).expect("JSON");
+    assert!(
+        saved["config"].as_str().is_some_and(|text| text.contains("// theirs") && !text.contains("held"))
+    );
+    assert!(saving.stored().contains("\"held\"") && saving.stored().contains("// theirs"));
+    for (text, valid) in [(text.clone(), true), (text.replace("\"models\"", "\"modles\""), false)] {
+        let body = serde_json::json!({"config": text}).to_string();
+        let request = Request::new("POST", "/aperture/config:validate", &body);
+        let said =
+            saving.gate.client().send(&request.header("x-api-key", &saving.keys[0].key)).expect("an answer");
+        let said: serde_json::Value = serde_json::from_str(&said.text()).expect("JSON");
+        assert_eq!(said["valid"], valid, "{said}");
+        assert_eq!(said["errors"].as_array().expect("a list").is_empty(), valid, "{said}");
+    }
+}
