@@ -17,6 +17,8 @@ pub struct Batch {
     pub models: BTreeSet<String>,
     /// Flags that open their endpoints.
     pub flags: BTreeSet<Flag>,
+    /// Ids of what stays at a provider that one of them names.
+    pub objects: BTreeSet<String>,
     count: usize,
 }
 
@@ -62,6 +64,7 @@ impl Batch {
             return Err(AskFault::BatchLine("is one too many"));
         }
         let ask = AskReader::new(dialect).with_model_in_path(model_in_path).finish(body.bytes())?;
+        self.objects.extend(ask.objects);
         self.models.extend(ask.model.into_iter().chain(ask.other_models));
         Ok(())
     }
@@ -115,9 +118,14 @@ mod tests {
     #[test]
     fn every_model_and_endpoint_of_a_file() {
         let file = b"{\"custom_id\":\"1\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{\"model\":\"a\"}}\n\
-            {\"custom_id\":\"2\",\"method\":\"POST\",\"url\":\"/v1/embeddings\",\"body\":{\"model\":\"b\",\"input\":\"x\"}}\n\n";
+            {\"custom_id\":\"2\",\"method\":\"POST\",\"url\":\"/v1/embeddings\",\"body\":{\"model\":\"b\",\"input\":\"x\"}}\n\
+            {\"method\":\"POST\",\"url\":\"/v1/responses\",\"body\":{\"model\":\"a\",\"previous_response_id\":\"resp_1\"}}\n\n";
         let batch = Batch::of_lines(file).expect("readable");
-        assert_eq!(batch.flags.iter().copied().collect::<Vec<_>>(), [Flag::OpenaiChat, Flag::OpenaiOther]);
+        assert_eq!(
+            batch.flags.iter().copied().collect::<Vec<_>>(),
+            [Flag::OpenaiChat, Flag::OpenaiResponses, Flag::OpenaiOther]
+        );
+        assert_eq!(batch.objects.iter().collect::<Vec<_>>(), ["resp_1"]);
         assert_eq!(names(Ok(batch)), Ok("a b".into()));
         for bad in [
             &b""[..],

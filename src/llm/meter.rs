@@ -133,6 +133,9 @@ pub struct Reading {
     /// Where this is what a batch has written: its requests. Counts are then those of all together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchReading>,
+    /// Containers that the provider has opened for it. The record has them among what was made.
+    #[serde(skip)]
+    pub containers: Vec<String>,
     /// Why metering gave up, if it did. The bytes passed all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_metered: Option<String>,

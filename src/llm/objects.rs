@@ -1,7 +1,10 @@
 //! Things that stay at a provider under an id: which ids a request names, and which a response makes known.
 //!
 //! A request that names none, as most do, costs two searches of its bytes; one that may is walked whole. What lies
-//! inside tool calls, their results and schemas is the agent's own and names nothing.
+//! inside tool calls and schemas is the agent's own and names nothing; results may hold files, and are walked.
+//!
+//! Deliberately absent: items of stored responses (`item_reference`), which are many and whose ids nobody is told but who
+//! was given them.
 
 use std::sync::LazyLock;
 
@@ -10,7 +13,7 @@ use memchr::memmem::Finder;
 use super::dialect::Dialect;
 use crate::wire::json::{DEPTH_MAX, Raw, unescape};
 
-/// Keys whose value is an id, or a list of ids.
+/// Keys whose value is an id, or a list of ids. Containers and addresses of files are read by themselves.
 const NAMING: [&str; 10] = [
     "previous_response_id",
     "previous_interaction_id",
@@ -25,7 +28,7 @@ const NAMING: [&str; 10] = [
 ];
 
 /// Keys below which everything is somebody's own data.
-const OPAQUE: [&str; 11] = [
+const OPAQUE: [&str; 9] = [
     "arguments",
     "args",
     "parameters",
@@ -35,8 +38,6 @@ const OPAQUE: [&str; 11] = [
     "metadata",
     "functionCall",
     "functionResponse",
-    "output",
-    "response",
 ];
 
 /// Whether a body may hold one of the keys, or a letter of one may be hidden behind an escape.
@@ -51,13 +52,17 @@ fn needles(dialect: Dialect) -> Option<&'static [Finder<'static>]> {
         needles.into_iter().map(Finder::new).collect()
     }
     static FILES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| made(["file_id"]));
-    static CACHES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| made(["achedContent", "ached_content"]));
-    static RESPONSES: LazyLock<Vec<Finder<'static>>> =
-        LazyLock::new(|| made(["previous_response_id", "\"conversation\"", "file_id", "vector_store_id"]));
+    static MESSAGES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| made(["file_id", "\"container\""]));
+    static CACHES: LazyLock<Vec<Finder<'static>>> =
+        LazyLock::new(|| made(["achedContent", "ached_content", "ileUri", "ile_uri"]));
+    static RESPONSES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
+        made(["previous_response_id", "\"conversation\"", "file_id", "vector_store_id", "\"container\""])
+    });
     static INTERACTIONS: LazyLock<Vec<Finder<'static>>> =
         LazyLock::new(|| made(["previous_interaction_id", "file_id"]));
     match dialect {
-        Dialect::Messages | Dialect::Chat => Some(&FILES),
+        Dialect::Messages | Dialect::Invoke => Some(&MESSAGES),
+        Dialect::Chat | Dialect::Images => Some(&FILES),
         Dialect::Gemini | Dialect::CodeAssist | Dialect::Live => Some(&CACHES),
         Dialect::Responses | Dialect::Realtime => Some(&RESPONSES),
         Dialect::Interactions => Some(&INTERACTIONS),
@@ -92,21 +97,36 @@ fn walk(dialect: Dialect, value: Raw<'_>, depth: u32, ids: &mut Vec<String>) {
     for (key, inner) in value.members() {
         let Some(key) = unescape(key.written()) else { continue };
         // Anthropic's tool calls carry their arguments as an object under this name.
-        let opaque = OPAQUE.contains(&&*key) || (key == "input" && dialect == Dialect::Messages);
+        let opaque = OPAQUE.contains(&&*key)
+            || (key == "input" && matches!(dialect, Dialect::Messages | Dialect::Invoke));
         // There it says whether to join the socket's own conversation, and names none.
         let opaque = opaque || (key == "conversation" && dialect == Dialect::Realtime);
         if opaque {
             continue;
         }
-        if NAMING.contains(&&*key) {
-            take(inner, ids);
-        } else {
-            walk(dialect, inner, depth + 1, ids);
+        match &*key {
+            "fileUri" | "file_uri" => ids.extend(inner.string().and_then(|uri| own_file(&uri))),
+            // One that is opened anew says so, and which files go into it.
+            "container" if !inner.is_string() => {
+                ids.extend(inner.at("id").and_then(Raw::string));
+                walk(dialect, inner, depth + 1, ids);
+            }
+            "container" => ids.extend(inner.string().filter(|id| id != "auto")),
+            key if NAMING.contains(&key) => take(inner, ids),
+            _ => walk(dialect, inner, depth + 1, ids),
         }
     }
     for element in value.elements() {
         walk(dialect, element, depth + 1, ids);
     }
+}
+
+/// The id of a file of Gemini's own, behind any of its versions: `files/ID`. Others are addresses of elsewhere.
+fn own_file(uri: &str) -> Option<String> {
+    let (before, id) = uri.rsplit_once("files/")?;
+    let version = before.strip_suffix('/').and_then(|path| path.rsplit('/').next());
+    let own = before.is_empty() || version.is_some_and(|version| version.starts_with("v1"));
+    own.then(|| format!("files/{id}"))
 }
 
 fn take(value: Raw<'_>, ids: &mut Vec<String>) {
@@ -164,6 +184,50 @@ mod tests {
             "tools":[{"input_schema":{"properties":{"file_id":{"type":"string"}}}}]}"#;
         assert_eq!(ids(Dialect::Messages, tools), "");
         assert_eq!(ids(Dialect::Chat, r#"{"messages":[{"content":"the file_id is \"file_9\""}]}"#), "");
+    }
+
+    #[test]
+    fn containers_results_of_tools_and_files_by_their_address() {
+        for (dialect, body, expected) in [
+            (Dialect::Responses, r#"{"tools":[{"type":"code_interpreter","container":"cntr_1"}]}"#, "cntr_1"),
+            (
+                Dialect::Responses,
+                r#"{"tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["file_1"]}}]}"#,
+                "file_1",
+            ),
+            (Dialect::Responses, r#"{"tools":[{"container":"auto"}]}"#, ""),
+            (
+                Dialect::Responses,
+                r#"{"input":[{"type":"function_call_output","output":[{"type":"input_file","file_id":"file_2"}]}]}"#,
+                "file_2",
+            ),
+            (
+                Dialect::Responses,
+                r#"{"input":[{"type":"computer_call_output","output":{"file_id":"file_3"}}]}"#,
+                "file_3",
+            ),
+            (Dialect::Messages, r#"{"container":"container_1"}"#, "container_1"),
+            (Dialect::Messages, r#"{"container":{"id":"container_2","skills":[]}}"#, "container_2"),
+            (Dialect::Messages, r#"{"container":null,"messages":[{"content":"a \"container\""}]}"#, ""),
+            (Dialect::Images, r#"{"images":[{"file_id":"file_4"}]}"#, "file_4"),
+            (
+                Dialect::Gemini,
+                r#"{"contents":[{"parts":[{"fileData":{"fileUri":"https://g.example/v1beta/files/a"}}]}]}"#,
+                "files/a",
+            ),
+            (
+                Dialect::Gemini,
+                r#"{"contents":[{"parts":[{"file_data":{"file_uri":"files/b"}}]}]}"#,
+                "files/b",
+            ),
+            (
+                Dialect::Gemini,
+                r#"{"a":{"fileUri":"gs://bucket/files/c"},"b":{"fileUri":"https://x/files/d"}}"#,
+                "",
+            ),
+        ] {
+            assert_eq!(ids(dialect, body), expected, "{body}");
+        }
     }
 
     #[test]

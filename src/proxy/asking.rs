@@ -118,6 +118,7 @@ pub(super) async fn ask(
         }
     };
     ask.other_models.extend(batch.models);
+    ask.objects.extend(batch.objects);
     if route.endpoint == Endpoint::Make && route.dialect == Dialect::Gemini {
         // A cache calls its model by a path.
         ask.model = ask.model.map(|name| name.strip_prefix("models/").map_or(name.clone(), str::to_owned));

@@ -36,8 +36,21 @@ pub(super) enum Shape {
 
 /// Client fields that never reach a provider besides hop-by-hop ones: what describes the path between client and gateway,
 /// what is written anew, and what weir writes itself.
-const NOT_FORWARDED: Names =
-    Names::of(&["host", "content-length", "expect", "x-weir-id", "x-real-ip", "x-amz-content-sha256"]);
+const NOT_FORWARDED: Names = Names::of(&[
+    "host",
+    "content-length",
+    "expect",
+    "x-weir-id",
+    "x-real-ip",
+    "x-amz-content-sha256",
+    // Another method than the one that was judged, for vendors who would go by it.
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+]);
+
+/// Which of the key's owner's organisations or projects is meant, and billed: that goes with the client's own key alone.
+const SCOPES: Names = Names::of(&["openai-organization", "openai-project", "x-goog-user-project"]);
 
 /// Client fields that carry a credential, or a signature over a request that is no longer the one sent: replaced, never
 /// merged, and redacted in records.
@@ -223,6 +236,9 @@ fn passes_up(
     if CREDENTIALS.has(name) {
         return own_key && OWN_KEY.has(name) && !is_of_weir(value);
     }
+    if SCOPES.has(name) && !own_key {
+        return false;
+    }
     let replaced = ours.iter().copied().flatten().any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()));
     !replaced
         && !NOT_FORWARDED.has(name)
@@ -372,6 +388,17 @@ mod tests {
         let own = Provider { passthrough: true, credential: None, ..provider() };
         let head = "POST / HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer mine\r\n\r\n";
         assert!(sent(head, &own).contains("Authorization: Bearer mine\r\n"));
+    }
+
+    #[test]
+    fn neither_another_method_nor_another_project_is_asked_for_by_a_field() {
+        let head = "POST / HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer mine\r\nX-HTTP-Method-Override: GET\r\n\
+                    OpenAI-Project: theirs\r\nX-Goog-User-Project: theirs\r\n\r\n";
+        let bare =
+            "POST /base/ HTTP/1.1\r\nHost: api.example\r\nx-api-key: ours\r\nContent-Length: 3\r\n\r\n";
+        assert_eq!(sent(head, &provider()), bare);
+        let own = sent(head, &Provider { passthrough: true, credential: None, ..provider() });
+        assert!(own.contains("OpenAI-Project: theirs") && !own.contains("Override"), "{own}");
     }
 
     #[test]

@@ -45,6 +45,25 @@ const WAYS: &[(&str, &str, &str)] = &[
         r#"{"model":"m","messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"ID"}}]}]}"#,
     ),
     ("POST", "/v1beta/models/m:generateContent", r#"{"cachedContent":"ID"}"#),
+    ("POST", "/v1/responses", r#"{"model":"m","tools":[{"type":"code_interpreter","container":"ID"}]}"#),
+    (
+        "POST",
+        "/v1/responses",
+        r#"{"model":"m","tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["ID"]}}]}"#,
+    ),
+    (
+        "POST",
+        "/v1/responses",
+        r#"{"model":"m","input":[{"type":"function_call_output","call_id":"c","output":[{"type":"input_file","file_id":"ID"}]}]}"#,
+    ),
+    ("POST", "/v1/messages", r#"{"model":"m","max_tokens":1,"messages":[],"container":"ID"}"#),
+    ("POST", "/v1/messages", r#"{"model":"m","max_tokens":1,"messages":[],"c\u006fntainer":{"id":"ID"}}"#),
+    ("POST", "/v1/images/edits", r#"{"model":"m","images":[{"file_id":"ID"}]}"#),
+    (
+        "POST",
+        "/v1/messages/batches",
+        r#"{"requests":[{"custom_id":"1","params":{"model":"m","max_tokens":1,"messages":[],"container":"ID"}}]}"#,
+    ),
 ];
 
 fn gate() -> Gate {
@@ -54,6 +73,7 @@ fn gate() -> Gate {
         Flag::Batches,
         Flag::AnthropicMessages,
         Flag::GeminiGenerateContent,
+        Flag::OpenaiOther,
     ];
     let gate = Gate::of_organisation(|origin| vec![provider("all", &origin, &flags)]);
     gate.provider.can("*", Canned::new(200).header(JSON.0, JSON.1).body("{}"));
@@ -248,4 +268,62 @@ fn every_model_of_a_batch_must_be_granted_and_its_output_is_bound() {
     assert_eq!(client.send(&Request::get("/v1/files/file_out/content")).unwrap().status, 404);
     assert_eq!(client.send(&Request::get("/v1/batches/batch_1")).unwrap().status, 200);
     assert_eq!(client.send(&Request::get("/v1/files/file_out/content")).unwrap().status, 200);
+}
+
+#[test]
+fn the_lines_of_a_batch_s_file_name_what_is_ones_own() {
+    let gate = gate();
+    make(&gate, "resp_mine");
+    foreign(&gate, "resp_theirs");
+    for (id, expected) in [("resp_mine", 200), ("resp_theirs", 404), ("resp_nobodys", 404)] {
+        let line = format!(
+            r#"{{"custom_id":"1","method":"POST","url":"/v1/responses","body":{{"model":"m","previous_response_id":"{id}"}}}}"#
+        );
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"f.jsonl\"\r\n\r\n{line}\r\n--b--\r\n"
+        );
+        let request =
+            Request::new("POST", "/v1/files", body).header("content-type", "multipart/form-data; boundary=b");
+        let reply = gate.client().send(&request).unwrap();
+        assert_eq!(reply.status, expected, "{id}: {}", reply.text());
+    }
+}
+
+#[test]
+fn a_container_is_its_makers_as_soon_as_an_answer_has_named_it() {
+    let gate = gate();
+    let stream = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"m\",\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\n\
+        event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"container\":{\"id\":\"container_s\"}},\"usage\":{\"output_tokens\":2}}\n\n\
+        event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    let items = r#"{"id":"resp_1","object":"response","status":"completed","model":"m","store":false,
+        "output":[{"type":"code_interpreter_call","id":"ci_1","container_id":"cntr_1","code":"1"}]}"#;
+    for (path, content_type, answer, named) in [
+        ("/v1/messages", "text/event-stream", stream, "container_s"),
+        (
+            "/v1/messages",
+            JSON.1,
+            r#"{"id":"msg_2","type":"message","model":"m","content":[],"container":{"id":"container_j"},"usage":{"input_tokens":1,"output_tokens":1}}"#,
+            "container_j",
+        ),
+        ("/v1/responses", JSON.1, items, "cntr_1"),
+    ] {
+        gate.provider.uncan();
+        gate.provider.can(path, Canned::new(200).header("content-type", content_type).body(answer));
+        let made = match path {
+            "/v1/messages" => r#"{"model":"m","max_tokens":1,"messages":[],"container":ID}"#,
+            _ => r#"{"model":"m","store":false,"tools":[{"type":"code_interpreter","container":ID}]}"#,
+        };
+        let body = |id: &str| made.replace("ID", id);
+        let ask = |body: String| {
+            gate.client().send(&Request::new("POST", path, body).header(JSON.0, JSON.1)).unwrap()
+        };
+        assert_eq!(ask(body(&format!("\"{named}\""))).status, 404, "{named}: nobody's yet");
+        let fresh = if path == "/v1/messages" { "null" } else { r#"{"type":"auto"}"# };
+        let reply = ask(body(fresh));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let again = ask(body(&format!("\"{named}\"")));
+        assert_eq!(again.status, 200, "{named}: {}", again.text());
+        assert!(record_of(&gate, reply.header("x-weir-id").unwrap()).made.ids.contains(&named.to_owned()));
+    }
 }

@@ -122,6 +122,7 @@ impl Reader {
             b"id" => Draft::first(&mut self.draft.id, value),
             b"stop_reason" => Draft::first(&mut self.draft.stop, value),
             b"usage" => self.merge(value),
+            b"container" => self.draft.container(value.at("id")),
             _ => {}
         }
     }
@@ -136,6 +137,8 @@ impl Reader {
         if let Some(reason) = event.at("delta").and_then(|delta| delta.at("stop_reason")) {
             self.draft.stop = reason.string();
         }
+        let container = event.at("delta").and_then(|delta| delta.at("container"));
+        self.draft.container(container.and_then(|container| container.at("id")));
         if let Some(usage) = event.at("usage") {
             self.merge(usage);
         }

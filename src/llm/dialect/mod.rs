@@ -133,6 +133,8 @@ pub(crate) struct Draft {
     pub(crate) error: Option<Value>,
     pub(crate) complete: bool,
     pub(crate) terms: Terms,
+    /// Containers that the provider has opened: they stay there, and may be named again.
+    pub(crate) containers: Vec<String>,
 }
 
 impl Draft {
@@ -146,6 +148,7 @@ impl Draft {
             complete: self.complete,
             error: self.error,
             terms: self.terms,
+            containers: self.containers,
             ..Reading::default()
         }
     }
@@ -155,6 +158,12 @@ impl Draft {
         if slot.is_none() {
             *slot = value.string().filter(|text| !text.is_empty());
         }
+    }
+
+    /// A container is named, once or again.
+    fn container(&mut self, id: Option<Raw<'_>>) {
+        let id = id.and_then(Raw::string).filter(|id| !id.is_empty() && !self.containers.contains(id));
+        self.containers.extend(id);
     }
 
     /// How many of the tool calls are of this kind, where there is one: counts that some bill by and do not send.

@@ -458,9 +458,12 @@ fn fits(pattern: &str, path: &str) -> Option<Named> {
     }
 }
 
-/// A segment that stands for itself behind us, too: not empty, and no step up.
+/// A segment that stands for itself behind us, too, also for who undoes escapes before taking a path apart, or twice:
+/// not empty, no step up, nothing that is still escaped.
 fn is_plain(segment: &str) -> bool {
-    !segment.is_empty() && decode(segment).is_some_and(|decoded| !matches!(decoded.as_str(), "." | ".."))
+    let is_step = |part: &str| part.is_empty() || matches!(part, "." | "..");
+    let stands = |decoded: String| !decoded.contains('%') && !decoded.split(['/', '\\']).any(is_step);
+    decode(segment).is_some_and(stands)
 }
 
 /// Percent-decoded once; `None` if it is not well-formed or hides control characters.
@@ -501,6 +504,12 @@ mod tests {
             ("POST", ""),
             ("GET", "/v1/responses/.."),
             ("GET", "/v1/responses/%2e%2E"),
+            ("GET", "/v1/responses/%252e%252e"),
+            ("GET", "/v1/responses/a%2f..%2fb"),
+            ("GET", "/v1/responses/%5c..%5cb"),
+            ("POST", "/v1beta/models/..%2F..%2Ffiles:generateContent"),
+            ("POST", "/v1beta/models/m%2f%2fx:generateContent"),
+            ("POST", "/model/%2Fetc%2Fpasswd/invoke"),
             ("GET", "/v1/responses/"),
             ("GET", "/v1/responses/a/b"),
             ("POST", "/model//invoke"),

@@ -140,6 +140,7 @@ impl Reader {
     /// Note an item that calls a tool; the finished form replaces what deltas had gathered.
     fn tool(&mut self, item: Raw<'_>, index: Option<u64>) {
         let Some(tool) = tool_use(item) else { return };
+        self.draft.container(item.at("container_id"));
         match self.items.iter().rposition(|i| index.is_some() && *i == index) {
             Some(slot) if !tool.arguments.is_empty() || tool.name != self.draft.tools[slot].name => {
                 self.draft.tools[slot] = tool;

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::{Begun, Socket, Ticket};
 use crate::llm::ask::{Ask, AskFault, AskReader, USER_MESSAGE_BYTES_MAX};
 use crate::llm::dialect::Dialect;
+use crate::llm::objects;
 use crate::wire::head::Fields;
 use crate::wire::json::{Raw, unescape, unescape_start};
 
@@ -106,6 +107,10 @@ impl Socket {
 
     fn typed(&self, text: &[u8], message: Raw<'_>, table: &[(&str, Deed)]) -> Result<Said, AskFault> {
         once(message, DECIDING)?;
+        // There a message is the body itself; what stands in a member of that name nobody would have judged.
+        if self.dialect == Dialect::Responses && has_member(message, "response") {
+            return Err(AskFault::UnknownMessage);
+        }
         let kind = message.at("type").and_then(Raw::string).unwrap_or_default();
         let Some((_, deed)) = table.iter().find(|(name, _)| *name == kind) else {
             return Err(AskFault::UnknownMessage);
@@ -197,6 +202,7 @@ impl Socket {
             stream: true,
             user_message: last.and_then(|text| start_of(text, USER_MESSAGE_BYTES_MAX)),
             messages: u32::try_from(turns().count()).unwrap_or(u32::MAX),
+            objects: objects::named(self.dialect, content.bytes()),
             ..Ask::default()
         };
         Asked { ask, kind: Begun::Turn, ..Asked::unknown() }
@@ -266,6 +272,10 @@ fn misspelt(object: Raw<'_>, name: &str) -> Option<String> {
         let key = spelt(key.written());
         (key != name && key.eq_ignore_ascii_case(name)).then(|| name.to_owned())
     })
+}
+
+fn has_member(object: Raw<'_>, name: &str) -> bool {
+    object.members().any(|(key, _)| spelt(key.written()).eq_ignore_ascii_case(name))
 }
 
 fn spelt(written: &[u8]) -> Cow<'_, str> {

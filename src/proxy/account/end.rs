@@ -63,6 +63,9 @@ impl Account {
                 self.record.reading.response_id = self.route.as_ref().and_then(|route| route.object.clone());
             }
         }
+        for container in std::mem::take(&mut self.record.reading.containers) {
+            self.bind(container).into_iter().for_each(|bound| core.objects.made(core, bound));
+        }
         if let Some(hash) = self.hash_in.take() {
             self.record.request_hash = hexadecimal(hash.digest());
         }

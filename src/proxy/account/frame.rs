@@ -150,7 +150,12 @@ impl Account {
 
     /// It has made a response that may stay at the provider under this id: whose it is, unless it was not to stay.
     pub(in crate::proxy) fn made(&mut self, id: String) -> Option<Bound> {
-        if self.record.ask.store == Some(false) || self.record.made.ids.contains(&id) {
+        if self.record.ask.store == Some(false) { None } else { self.bind(id) }
+    }
+
+    /// Something stays at the provider under this id: whose it is, the first time that it is named.
+    pub(in crate::proxy) fn bind(&mut self, id: String) -> Option<Bound> {
+        if self.record.made.ids.contains(&id) {
             return None;
         }
         self.record.made.ids.push(id.clone());

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use crate::base::clock::Moment;
+use crate::llm;
 use crate::llm::ask::AskFault;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Flag, Route};
@@ -97,13 +98,10 @@ impl Exchanges {
     ) -> Result<Judged, Fault> {
         let asked = match self.socket.from_client(text) {
             Ok(Said::Asks(asked)) => asked,
-            Ok(Said::Passes(of)) => {
-                self.account(of, upgrade).sent(core, text, true);
-                return Ok(Judged::Passes);
-            }
+            Ok(Said::Passes(of)) => return self.pass(core, upgrade, text, of, owned),
             Err(why) => return self.unreadable(core, upgrade, text, why),
         };
-        let named = self.named(&asked);
+        let named = self.foreign(asked.ask.objects.clone());
         let owned = match owned {
             None if !named.is_empty() => return Ok(Judged::Names(named)),
             owned => owned.unwrap_or(Ok(None)),
@@ -133,13 +131,36 @@ impl Exchanges {
         }
     }
 
-    /// Objects that a message names, apart from what this socket has made itself.
-    fn named(&self, asked: &Asked) -> Vec<String> {
-        if self.sees_own {
-            return Vec::new();
+    /// A message that begins nothing may still name what is somebody else's, in what it puts into a running response.
+    fn pass(
+        &mut self,
+        core: &Core,
+        upgrade: &mut Account,
+        text: &[u8],
+        of: Option<Ticket>,
+        owned: Option<Owned>,
+    ) -> Result<Judged, Fault> {
+        if owned.is_none() {
+            let named = self.foreign(llm::objects::named(self.dialect, text));
+            if !named.is_empty() {
+                return Ok(Judged::Names(named));
+            }
         }
-        let others = asked.ask.objects.iter().filter(|id| !self.socket.has_made(id));
-        others.cloned().collect()
+        let here = owned.unwrap_or(Ok(None)).and_then(|provider| self.is_here(provider));
+        if let Err(fault) = here {
+            let account = upgrade.on_socket(core);
+            let said = reply::message(&fault, self.dialect, account.id(), &Asked::unknown());
+            refused(core, account, text, &fault);
+            return said.map(Judged::Refused).ok_or(fault);
+        }
+        self.account(of, upgrade).sent(core, text, true);
+        Ok(Judged::Passes)
+    }
+
+    /// Objects that a message names, apart from what this socket has made itself.
+    fn foreign(&self, mut named: Vec<String>) -> Vec<String> {
+        named.retain(|id| !self.sees_own && !self.socket.has_made(id));
+        named
     }
 
     fn is_here(&self, provider: Option<String>) -> Result<(), Fault> {
