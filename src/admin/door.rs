@@ -172,7 +172,7 @@ impl Door {
     }
 
     /// A visit by link: from now on its visitor is admin. A link is good once, whoever comes second.
-    pub(super) fn enter(&mut self, token: &str, login: &str) -> Answer {
+    pub(super) fn enter(&mut self, token: &str, login: &str, secured: bool) -> Answer {
         let good = self.links.remove(&hash_of(token)).is_some_and(|until| clock::now() < until);
         if !good {
             return Err(Problem::new(403, "this link has been used or has expired")
@@ -183,7 +183,10 @@ impl Door {
         self.sessions
             .insert(hash, Session { until: clock::now().plus(SESSION_LASTS), login: login.to_owned() });
         let seconds = SESSION_LASTS.as_secs();
-        let cookie = format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict");
+        // What was given over TLS is not shown without it.
+        let secure = if secured { "; Secure" } else { "" };
+        let cookie =
+            format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
         let mut page = redirect("/ui");
         page.fields.push(b"set-cookie", cookie.as_bytes());
         Ok(page)
@@ -257,10 +260,10 @@ mod tests {
         let mut door = Door::default();
         let link = door.make_link().unwrap();
         assert_eq!(token(&link).len(), 64);
-        let page = door.enter(token(&link), "ada").expect("the first visit");
+        let page = door.enter(token(&link), "ada", false).expect("the first visit");
         let cookie = page.fields.text("set-cookie").expect("a cookie").to_owned();
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
-        assert!(door.enter(token(&link), "ada").is_err(), "a second visit");
+        assert!(door.enter(token(&link), "ada", false).is_err(), "a second visit");
 
         let judge = |name: &str, fields: &Fields| {
             door.judge(&Principal { name: name.into(), ..Principal::default() }, &Rights::default(), fields)
@@ -293,7 +296,7 @@ mod tests {
         let mut door = Door::default();
         let links: Vec<_> = (0..=LINKS_MAX).map(|_| door.make_link().unwrap()).collect();
         assert_eq!(door.links.len(), LINKS_MAX);
-        assert!(door.enter(token(&links[0]), "ada").is_err());
-        assert!(door.enter(token(&links[LINKS_MAX]), "ada").is_ok());
+        assert!(door.enter(token(&links[0]), "ada", false).is_err());
+        assert!(door.enter(token(&links[LINKS_MAX]), "ada", true).is_ok());
     }
 }

@@ -14,10 +14,14 @@ use super::reply;
 use super::request::Body;
 use super::who;
 use crate::llm::dialect::paths;
+use crate::policy::decide::Denial;
 use crate::policy::identity::Principal;
 use crate::wire::crossing::{Ask, Asker, PageBody, PageRequest, PageResponse};
-use crate::wire::h1::{Request, write_decimal, write_field};
+use crate::wire::h1::{Framing, Request, write_decimal, write_field};
 use crate::wire::head::Version;
+
+/// A configuration, which is the largest thing that a page takes, has four megabytes at most.
+const BODY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Whether a path belongs to the control plane.
 #[must_use]
@@ -58,7 +62,12 @@ async fn page(core: &Core, conn: &mut Conn, request: &Request) -> Result<After, 
         return Err(Fault::new(Kind::UnknownPath));
     }
     who::judge_viewer(core, conn, request).await?;
-    let mut body = Body::begin(core, conn, request)?;
+    if conn.principal.is_none() && !matches!(request.framing, Framing::None) {
+        // Nothing that is for everybody takes a body, so none is held for them.
+        return Err(Denial::NoIdentity.into());
+    }
+    let bytes_max = core.limits().body_bytes_max.min(BODY_BYTES_MAX);
+    let mut body = Body::begin_within(core, conn, request, bytes_max)?;
     while !body.is_done() {
         body.more(core, conn).await?;
     }

@@ -44,7 +44,16 @@ pub(super) struct Body {
 impl Body {
     /// Begin with what was read along with the head.
     pub(super) fn begin(core: &Core, conn: &mut Conn, request: &Request) -> Result<Self, Fault> {
-        let bytes_max = core.limits().body_bytes_max;
+        Self::begin_within(core, conn, request, core.limits().body_bytes_max)
+    }
+
+    /// As [`Body::begin`], of a body that may have so many bytes.
+    pub(super) fn begin_within(
+        core: &Core,
+        conn: &mut Conn,
+        request: &Request,
+        bytes_max: u64,
+    ) -> Result<Self, Fault> {
         if request.length.is_some_and(|length| length > bytes_max) {
             return Err(Fault::new(Kind::BodyTooLarge(bytes_max)));
         }

@@ -1,6 +1,7 @@
 //! WebSockets through the running gateway: every byte as it came, every message judged, every exchange recorded once.
 
 mod bounds;
+mod smuggled;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

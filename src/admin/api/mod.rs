@@ -183,7 +183,10 @@ async fn ui(room: &Room, visit: &Visit<'_>) -> Answer {
     // The page's own filters stand in the same query; the link is a visit of its own.
     let token = visit.query.and_then(|query| query.strip_prefix("admin="));
     match token {
-        Some(token) => room.door.lock().await.enter(token, visit.viewer.name()),
+        Some(token) => {
+            let secured = visit.listener == Some(true);
+            room.door.lock().await.enter(token, visit.viewer.name(), secured)
+        }
         None => dashboard::file("index.html"),
     }
 }

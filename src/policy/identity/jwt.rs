@@ -25,7 +25,7 @@ use super::settings::JwtSettings;
 use super::{Found, Principal, Shown};
 use crate::base::clock::Wall;
 
-/// A longer token is no evidence.
+/// A longer token is refused.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// Published keys by the address they were fetched from.
@@ -95,8 +95,12 @@ pub fn judge(settings: &JwtSettings, sets: &KeySets, seen: &Seen, shown: &Shown<
         Some(Ok(value)) => super::bearer(value).unwrap_or(value),
     };
     // A key of ours, or a vendor's, has no claims to decode.
-    if token.len() > TOKEN_BYTES_MAX || token.bytes().filter(|byte| *byte == b'.').count() != 2 {
+    if token.bytes().filter(|byte| *byte == b'.').count() != 2 {
         return Found::Nothing;
+    }
+    // Nobody's token is so long, and whose it claims to be is not looked for in it.
+    if token.len() > TOKEN_BYTES_MAX {
+        return Found::Bad("the token is too long");
     }
     let mark = mark_of(settings, token);
     if let Some(principal) = seen.known(&mark, now) {
@@ -152,6 +156,10 @@ fn verified(settings: &JwtSettings, set: &JwkSet, token: &str) -> Result<Value, 
         jsonwebtoken::decode_header(token).map_err(|_| Unverified::Bad("the token cannot be read"))?;
     if parameters(header.alg).is_none() {
         return Err(Unverified::Bad("the token's algorithm is not accepted"));
+    }
+    // What must be understood is not (RFC 7515 4.1.11): none of its extensions is.
+    if header.crit.is_some() {
+        return Err(Unverified::Bad("the token has extensions that must be understood"));
     }
     let named = |jwk: &&Jwk| match &header.kid {
         Some(kid) => jwk.common.key_id.as_ref() == Some(kid),
@@ -217,7 +225,13 @@ fn named(settings: &JwtSettings, claims: &Value) -> Found {
         return Found::Bad("the token lacks the claim that names its user");
     };
     // An address that its issuer has not verified is what the user typed.
-    if settings.user_claim == "email" && claims.get("email_verified") == Some(&Value::Bool(false)) {
+    let unverified = match claims.get("email_verified") {
+        // Some issuers write it as a text.
+        Some(Value::String(text)) => !text.eq_ignore_ascii_case("true"),
+        Some(value) => *value != Value::Bool(true),
+        None => false,
+    };
+    if settings.user_claim == "email" && unverified {
         return Found::Bad("the token's mail address is not verified");
     }
     if name.is_empty() || name.chars().any(char::is_control) {

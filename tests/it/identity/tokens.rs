@@ -151,6 +151,7 @@ fn bad_tokens_of_the_issuer_end_the_search() {
         (signer.token(|claims| claims["exp"] = json!(1_000_000)), "has expired"),
         (signer.token(|claims| claims["nbf"] = json!(9_000_000_000_u64)), "not valid yet"),
         (signer.token(|claims| claims["email_verified"] = json!(false)), "not verified"),
+        (signer.token(|claims| claims["padding"] = json!("x".repeat(16 * 1024))), "too long"),
         (signer.token(|claims| claims["email"] = json!("a@x\r\nx-admin: 1")), "no name"),
     ] {
         refused(&gate, &[("authorization", &format!("Bearer {token}")), weaker], "bad_identity", cause);

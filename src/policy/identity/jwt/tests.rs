@@ -132,6 +132,13 @@ fn bad_tokens_of_the_issuer_end_the_search() {
         ("no repository", without("repository")),
         ("no user", without("email")),
         ("unverified address", with("email_verified", json!(false))),
+        ("unverified address, as a text", with("email_verified", json!("false"))),
+        ("an end that is a text", with("exp", json!((NOW_SECONDS + 60).to_string()))),
+        ("too long", with("padding", json!("x".repeat(20_000)))),
+        (
+            "extensions that must be understood",
+            issuer.token(&json!({"alg": "ES256", "kid": "ec", "crit": ["exp"], "exp": 0}), &claims()),
+        ),
         ("control characters", with("email", json!("a\r\nb"))),
         ("no signature", format!("{head}.")),
         ("a flipped signature", format!("{head}.{}A", &signature[..signature.len() - 2])),
