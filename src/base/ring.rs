@@ -41,6 +41,7 @@ pub fn lanes<N, C>(
         parts: parts_in,
         used: used_out,
         spent: spent_out,
+        notes_put: 0,
         part_bytes_max,
         shared: shared.clone(),
     };
@@ -66,6 +67,7 @@ pub struct Producer<N, C> {
     parts: rtrb::Producer<(C, usize)>,
     used: rtrb::Consumer<C>,
     spent: rtrb::Consumer<N>,
+    notes_put: u64,
     part_bytes_max: usize,
     shared: Arc<Shared>,
 }
@@ -75,7 +77,7 @@ impl<N, C> Producer<N, C> {
     pub fn open(&mut self, note: N, room: Room) -> Result<Reservation, Full> {
         let reservation =
             self.reserve_beside(room, 1).inspect_err(|_| bump(&self.shared.core.opens_dropped, 1))?;
-        let pushed = self.notes.push(note);
+        let pushed = self.push_note(note);
         debug_assert!(pushed.is_ok(), "a slot beyond the reserved ones was just seen free");
         Ok(reservation)
     }
@@ -91,7 +93,13 @@ impl<N, C> Producer<N, C> {
             bump(&self.shared.core.lost, 1);
             return Err(Lost);
         }
-        self.notes.push(note).map_err(|_| Lost)
+        self.push_note(note)
+    }
+
+    fn push_note(&mut self, note: N) -> Result<(), Lost> {
+        self.notes.push(note).map_err(|_| Lost)?;
+        self.notes_put += 1;
+        Ok(())
     }
 
     /// Put the note of an exchange that ended. With a reservation this always succeeds.
@@ -140,6 +148,20 @@ impl<N, C> Producer<N, C> {
     #[must_use]
     pub fn notes_waiting(&self) -> usize {
         self.notes.buffer().capacity() - self.notes.slots()
+    }
+
+    /// Notes that the consumer has taken so far.
+    #[must_use]
+    pub fn notes_taken(&self) -> u64 {
+        self.notes_put - self.notes_waiting() as u64
+    }
+
+    /// Whether more than so many notes wait for the consumer, or half of what may be captured.
+    #[must_use]
+    pub fn is_behind(&self, notes_max: usize) -> bool {
+        self.notes_waiting() > notes_max
+            || self.part_bytes_in_flight() > self.part_bytes_max / 2
+            || self.parts.slots() < self.parts.buffer().capacity() / 2
     }
 
     /// Whether the consumer is gone (its thread ended): nothing put here will be stored.

@@ -1,8 +1,9 @@
 //! Crossing 1: the compiled configuration. Immutable, swapped whole; running exchanges keep theirs.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::glob::Glob;
 use super::grant::{Grant, Group};

@@ -28,7 +28,7 @@ use crate::llm::ending::Ending;
 use crate::llm::meter::BilledRun;
 use crate::llm::price::book::Names;
 use crate::llm::price::rate::{self, Rate};
-use crate::llm::price::{Book, Cards, Counts, Listing, Terms};
+use crate::llm::price::{Book, Card, Cards, Counts, Terms};
 use crate::llm::usage::Usage;
 use crate::policy::decide::Hop;
 use crate::policy::grant::groups_of;
@@ -122,11 +122,16 @@ fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal
     let mut till = core.till.borrow_mut();
     let asked = asked(draw);
     let billed = costs_tokens(draw.endpoint);
+    let predicted = till.seen.predicted(&asked);
     let (likely, most) = match billed {
         true => {
-            let names = names(asked.model, None);
-            let cost = |usage: &Usage| cost(core, &snapshot, draw.provider, names, &Bill::plain(usage));
-            (cost(&till.seen.likely(&asked)), cost(&till.seen.most(&asked)))
+            // One look-up for both.
+            let listed = Listed::plainly(names(asked.model, None));
+            let card = core.prices.borrow_mut().card(&snapshot.prices, draw.provider, listed);
+            let dollars = |usage: &Usage| card.as_ref().and_then(|card| card.cost(&Counts::of(usage)).ok());
+            let cost =
+                |usage: &Usage| Cost { dollars: dollars(usage), tokens: tokens_of(usage), requests: 1 };
+            (cost(&predicted.likely), cost(&predicted.most))
         }
         false => (later(core, &snapshot, draw), FREE),
     };
@@ -147,7 +152,7 @@ fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal
         session: asked.session,
         body_bytes: asked.body_bytes,
         max_tokens: asked.max_tokens,
-        input_tokens: billed.then(|| till.seen.input_tokens(&asked)),
+        input_tokens: billed.then_some(predicted.input_tokens),
         ended_by: None,
     })
 }
@@ -262,13 +267,14 @@ impl Held {
         let terms = rate::terms_at(&record.reading.terms, &record.path);
         let at = record.times.accepted_at_us;
         let rate = Rate::of(answered.unwrap_or(&self.model), None, prompt, &terms, at);
-        let bill = Bill { terms: &rate.terms, at: rate.moment(at), usage: &run.usage, prompt };
-        cost(core, &self.snapshot, &self.provider, names(&self.model, answered), &bill)
+        let listed = Listed { names: names(&self.model, answered), terms: &rate.terms, at: rate.moment(at) };
+        cost(core, &self.snapshot, &self.provider, listed, &run.usage, prompt)
     }
 
     /// Before anything was said.
     fn cost(&self, core: &Core, usage: &Usage) -> Cost {
-        cost(core, &self.snapshot, &self.provider, names(&self.model, None), &Bill::plain(usage))
+        let listed = Listed::plainly(names(&self.model, None));
+        cost(core, &self.snapshot, &self.provider, listed, usage, usage.input_tokens.unwrap_or(0))
     }
 
     fn asked(&self) -> Asked<'_> {
@@ -298,7 +304,8 @@ const FREE: Cost = Cost { dollars: Some(0), tokens: 0, requests: 1 };
 fn later(core: &Core, snapshot: &Snapshot, draw: &Draw<'_>) -> Cost {
     let one = Usage { input_tokens: Some(1), output_tokens: Some(1), ..Usage::default() };
     let priced = |model: &String| {
-        cost(core, snapshot, draw.provider, names(model, None), &Bill::plain(&one)).dollars.is_some()
+        let listed = Listed::plainly(names(model, None));
+        cost(core, snapshot, draw.provider, listed, &one, 1).dollars.is_some()
     };
     let makes = draw.endpoint == Endpoint::Make;
     let unpriced = makes && !draw.ask.model.iter().chain(&draw.ask.other_models).all(priced);
@@ -311,33 +318,45 @@ fn costs_tokens(endpoint: Endpoint) -> bool {
     !matches!(endpoint, CountTokens | Direct | Make | Models | Object | Results | Retrieve | Socket)
 }
 
-/// What is to be priced.
-struct Bill<'a> {
+/// What picks a price.
+#[derive(Clone, Copy)]
+struct Listed<'a> {
+    names: Names<'a>,
     terms: &'a Terms,
     at: Wall,
-    usage: &'a Usage,
-    /// Length of the prompt that picks the price, in tokens.
-    prompt: u64,
 }
 
-impl<'a> Bill<'a> {
+/// The ordinary terms.
+const ORDINARY: &Terms = &Terms { service_tier: None, speed: None, inference_geo: None, region: None };
+
+impl<'a> Listed<'a> {
     /// Under the ordinary terms, now.
-    fn plain(usage: &'a Usage) -> Self {
-        const ORDINARY: &Terms =
-            &Terms { service_tier: None, speed: None, inference_geo: None, region: None };
-        Bill { terms: ORDINARY, at: clock::wall(), usage, prompt: usage.input_tokens.unwrap_or(0) }
+    fn plainly(names: Names<'a>) -> Self {
+        Listed { names, terms: ORDINARY, at: clock::wall() }
     }
 }
 
-fn cost(core: &Core, snapshot: &Snapshot, provider: &Provider, names: Names<'_>, bill: &Bill<'_>) -> Cost {
-    let tokens = bill.usage.input_tokens.unwrap_or(0).saturating_add(bill.usage.output_tokens.unwrap_or(0));
+/// What a usage costs; `prompt` tokens pick the step of the list.
+fn cost(
+    core: &Core,
+    snapshot: &Snapshot,
+    provider: &Provider,
+    listed: Listed<'_>,
+    usage: &Usage,
+    prompt: u64,
+) -> Cost {
+    let counts = Counts { prompt, ..Counts::of(usage) };
     let mut prices = core.prices.borrow_mut();
-    let dollars = prices.price(&snapshot.prices, provider, names, bill).or_else(|| {
+    let mut price = |listed: Listed<'_>| prices.card(&snapshot.prices, provider, listed)?.cost(&counts).ok();
+    let dollars = price(listed).or_else(|| {
         // Terms that no list prices would make a request free of charge: the ordinary ones hold then.
-        let ordinary = Bill { terms: Bill::plain(bill.usage).terms, ..*bill };
-        prices.price(&snapshot.prices, provider, names, &ordinary)
+        if listed.terms == ORDINARY { None } else { price(Listed { terms: ORDINARY, ..listed }) }
     });
-    Cost { dollars, tokens: signed(tokens), requests: 1 }
+    Cost { dollars, tokens: tokens_of(usage), requests: 1 }
+}
+
+fn tokens_of(usage: &Usage) -> i64 {
+    signed(usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0)))
 }
 
 /// Batches whose results were charged on this core. Another core, or the next start, charges one that is read again
@@ -383,20 +402,13 @@ pub(super) struct Prices {
 }
 
 impl Prices {
-    /// In nanodollars; none where there is no price.
-    fn price(
-        &mut self,
-        book: &Arc<Book>,
-        provider: &Provider,
-        names: Names<'_>,
-        bill: &Bill<'_>,
-    ) -> Option<i64> {
+    /// None where there is no price.
+    fn card(&mut self, book: &Arc<Book>, provider: &Provider, listed: Listed<'_>) -> Option<Arc<Card>> {
         if !Arc::ptr_eq(&self.book, book) {
             *self = Prices { book: Arc::clone(book), cards: Cards::of(Arc::clone(book)) };
         }
-        let listing: &Listing = &provider.listing;
-        let counts = Counts { prompt: bill.prompt, ..Counts::of(bill.usage) };
-        self.cards.cost(&provider.id, listing, names, bill.terms, bill.at, &counts).ok()
+        let Listed { names, terms, at } = listed;
+        self.cards.card(&provider.id, &provider.listing, names, terms, at).ok()
     }
 }
 
@@ -446,8 +458,8 @@ fn session(draw: &Draw<'_>) -> u64 {
 fn groups<'a>(snapshot: &'a Snapshot, draw: &Draw<'a>) -> Vec<&'a str> {
     let by_group = |name: &Arc<str>| {
         let lends =
-            |bucket: &crate::policy::snapshot::Bucket| bucket.overdraft.iter().any(|n| n.contains("<group>"));
-        name.contains("<group>") || snapshot.bucket(name).is_some_and(lends)
+            |bucket: &crate::policy::snapshot::Bucket| bucket.overdraft.iter().any(|n| quota::is_by_group(n));
+        quota::is_by_group(name) || snapshot.bucket(name).is_some_and(lends)
     };
     match draw.principal {
         Some(principal) if draw.hop.buckets.iter().any(by_group) => groups_of(principal, &snapshot.groups),

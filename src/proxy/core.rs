@@ -1,7 +1,7 @@
 //! One core: its listeners, its connections, its ring, its memory. Nothing here is shared with another core but
 //! counters and an inbox.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use tokio::sync::{mpsc, watch};
 
+use super::backlog::{Backlog, keep_pace};
 use super::budget::{Batches, Prices};
 use super::conn;
 use super::credentials::Credentials;
@@ -116,6 +117,7 @@ pub struct Core {
     pub(super) objects: Objects,
     pub(super) spread: Spread,
     pub(super) doorway: Doorway,
+    pub(super) backlog: Backlog,
     pub(super) held: Rc<Cell<usize>>,
     pub(super) panic_path: Option<String>,
     pub(super) till: RefCell<Till>,
@@ -175,6 +177,7 @@ async fn serve_until_drained(mut setup: Setup) -> std::io::Result<()> {
         spawn(accept(core.clone(), number, Listener::new(bound)?));
     }
     spawn(take_handed(core.clone(), inbox));
+    spawn(keep_pace(core.clone()));
     loop {
         sleep(TICK).await;
         core.tick();
@@ -224,6 +227,7 @@ impl Core {
             objects: Objects::default(),
             spread: Spread::default(),
             doorway: Doorway::into(setup.crowd),
+            backlog: Backlog::default(),
             held: Rc::new(Cell::new(HELD_BYTES_MAX)),
             panic_path: setup.panic_path,
             till: RefCell::new(Till::over(setup.budgets)),
@@ -429,6 +433,10 @@ impl Core {
 
     pub(super) fn limits(&self) -> Limits {
         self.snapshot.borrow().limits
+    }
+
+    pub(super) fn ring(&self) -> Ref<'_, Producer<Note, CapturePart>> {
+        self.ring.borrow()
     }
 
     pub(super) fn scratch(&self) -> RefMut<'_, Scratch> {

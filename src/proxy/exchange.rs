@@ -46,6 +46,9 @@ pub(super) async fn serve(core: &Core, conn: &mut Conn, request: &mut Request) -
         return Box::pin(page::serve(core, conn, request)).await;
     }
     let mut account = Account::begin(core, conn, Some(request));
+    if core.is_behind() {
+        Box::pin(core.caught_up()).await;
+    }
     let told = survive(pin!(story(core, conn, request, &mut account))).await;
     conn.limit.end_by(None);
     let after = match told {

@@ -6,6 +6,7 @@
 
 mod account;
 mod asking;
+mod backlog;
 mod budget;
 pub mod conn;
 pub mod core;

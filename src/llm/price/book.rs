@@ -1,9 +1,10 @@
 //! All price lists together: those of the price data, and before them prices of one's own.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::card::{Card, Counts, Rates, Step, Unit};
@@ -209,9 +210,30 @@ const CARDS_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub struct Cards {
     book: Arc<Book>,
-    /// By a keyed hash of what was asked: a look-up copies no name.
-    kept: HashMap<u64, Result<Arc<Card>, Unpriced>>,
+    /// By a hash of what was asked, so that a look-up copies no name.
+    kept: HashMap<u64, Kept>,
     hasher: RandomState,
+}
+
+/// A card, and what it was asked for by: two questions may have one hash.
+#[derive(Debug)]
+struct Kept {
+    id: Box<str>,
+    answered: Option<Box<str>>,
+    asked: Option<Box<str>>,
+    terms: Terms,
+    half_hour: u64,
+    card: Result<Arc<Card>, Unpriced>,
+}
+
+impl Kept {
+    fn is_of(&self, id: &str, names: Names<'_>, terms: &Terms, half_hour: u64) -> bool {
+        *self.id == *id
+            && self.answered.as_deref() == names.answered
+            && self.asked.as_deref() == names.asked
+            && self.terms == *terms
+            && self.half_hour == half_hour
+    }
 }
 
 impl Cards {
@@ -231,15 +253,24 @@ impl Cards {
         at: u64,
     ) -> Result<Arc<Card>, Unpriced> {
         // Prices change with the day, and a few with the half hour.
-        let key = self.hasher.hash_one((id, names, terms, at / HALF_HOUR_US));
-        if let Some(kept) = self.kept.get(&key) {
-            return kept.clone();
+        let half_hour = at / HALF_HOUR_US;
+        let key = self.hasher.hash_one((id, names, terms, half_hour));
+        if let Some(kept) = self.kept.get(&key).filter(|kept| kept.is_of(id, names, terms, half_hour)) {
+            return kept.card.clone();
         }
         if self.kept.len() >= CARDS_MAX {
             self.kept.clear();
         }
         let card = self.book.card(listing, names, terms, at).map(Arc::new);
-        self.kept.insert(key, card.clone());
+        let kept = Kept {
+            id: id.into(),
+            answered: names.answered.map(Into::into),
+            asked: names.asked.map(Into::into),
+            terms: terms.clone(),
+            half_hour,
+            card: card.clone(),
+        };
+        self.kept.insert(key, kept);
         card
     }
 

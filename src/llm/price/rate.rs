@@ -10,6 +10,7 @@
 //!
 //! It is made when a record is stored, from what the wire said, and knows no prices: only where lists have steps.
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use super::Terms;
@@ -128,7 +129,9 @@ fn has(name: &str, part: &str) -> bool {
 /// Terms of an exchange: those that the response said, and the region that a path names (Vertex).
 #[must_use]
 pub fn terms_at(said: &Terms, path: &str) -> Terms {
-    let by_path = path.split_once("/locations/").and_then(|(_, rest)| rest.split('/').next());
+    const BEFORE: &str = "/locations/";
+    let found = memmem::find(path.as_bytes(), BEFORE.as_bytes());
+    let by_path = found.and_then(|at| path[at + BEFORE.len()..].split('/').next());
     // A placeholder is led to the provider's own region.
     let by_path = by_path.filter(|region| !region.starts_with('_'));
     Terms { region: said.region.clone().or_else(|| by_path.map(str::to_owned)), ..said.clone() }

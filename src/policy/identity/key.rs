@@ -8,8 +8,7 @@
 //! The id finds the row, the hash of the whole key decides, compared in constant time. A string that begins with the
 //! mark is meant for weir: a bad one is 401 and ends the search, whatever stands behind it.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::{Kind, Principal};
 use crate::base::clock::Wall;
+use crate::base::fields::Names;
 
 /// What every key begins with.
 pub const MARK: &str = "weir_";
@@ -26,6 +26,7 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Header fields a key may stand in.
 pub const FIELDS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
+const IN_FIELDS: Names = Names::of(&FIELDS);
 
 /// One key, as kept. Holds nothing that could be shown as the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +164,16 @@ impl KeyRing {
 #[must_use]
 pub fn id_in(key: &str) -> Option<&str> {
     key.strip_prefix(MARK)?.split_once('_').map(|(id, _)| id)
+}
+
+/// A field that a key may stand in, by its own name, and the key of ours that stands in it.
+#[must_use]
+pub fn of_field<'v>(name: &[u8], value: &'v [u8]) -> Option<(&'static str, &'v str)> {
+    if !IN_FIELDS.has(name) {
+        return None;
+    }
+    let name = FIELDS.into_iter().find(|own| name.eq_ignore_ascii_case(own.as_bytes()))?;
+    Some((name, in_field(name, value)?))
 }
 
 /// The key in a field's value, if it is one of ours: `Bearer weir_…` or bare.

@@ -124,10 +124,9 @@ impl<'a> Shown<'a> {
     }
 
     /// Values of a field.
-    fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let fields = self.fields;
-        let name = name.as_bytes().to_vec();
-        fields.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(&name)).map(|(_, value)| *value)
+    fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let is = move |own: &&(&[u8], &[u8])| own.0.eq_ignore_ascii_case(name.as_bytes());
+        self.fields.iter().filter(is).map(|(_, value)| *value)
     }
 
     /// The one value of a field. Twice, or no plain text, is an error: two readers could disagree about it.
@@ -306,13 +305,14 @@ fn whois_of(shown: &Shown<'_>) -> Found {
 }
 
 fn by_key(keys: &key::KeyRing, shown: &Shown<'_>, now: Wall) -> Option<Judged> {
-    let mut ours: Vec<(&str, &str)> = Vec::new();
-    for name in key::FIELDS {
-        ours.extend(shown.all(name).filter_map(|value| key::in_field(name, value)).map(|key| (name, key)));
-    }
-    let (_, first) = *ours.first()?;
-    if ours.iter().any(|(_, key)| *key != first) {
-        return Some(Judged::Refused(SourceKind::Key, "two different keys"));
+    let mut ours = shown.fields.iter().filter_map(|(name, value)| key::of_field(name, value));
+    let (name, first) = ours.next()?;
+    let mut consumed = vec![name];
+    for (name, other) in ours {
+        if other != first {
+            return Some(Judged::Refused(SourceKind::Key, "two different keys"));
+        }
+        consumed.push(name);
     }
     let found = match keys.judge(first, now) {
         Ok(principal) => Found::Principal(Principal { loopback: is_from_here(shown), ..principal }),
@@ -321,7 +321,6 @@ fn by_key(keys: &key::KeyRing, shown: &Shown<'_>, now: Wall) -> Option<Judged> {
         Err(key::BadKey::Expired) => Found::Bad("an expired key"),
         Err(key::BadKey::Revoked) => Found::Bad("a revoked key"),
     };
-    let consumed: Vec<&str> = ours.iter().map(|(name, _)| *name).collect();
     let judged = step(SourceKind::Key, found, &consumed, None);
     judged.map(|judged| match judged {
         Judged::Known(vouched) => {

@@ -25,12 +25,21 @@ const PART_CHARS_MAX: usize = 128;
 
 /// How many buckets a name stands for: one, or with `<group>` one a group.
 pub(super) fn count(template: &str, fill: &Fill<'_>) -> usize {
-    if template.contains("<group>") { fill.groups.len().max(1) } else { 1 }
+    if is_by_group(template) { fill.groups.len().max(1) } else { 1 }
+}
+
+/// Whether every group has a bucket of its own.
+#[must_use]
+pub fn is_by_group(template: &str) -> bool {
+    template.contains('<') && template.contains("<group>")
 }
 
 /// Write the `nth` full name into `out`. What is not known stands as `-`, which all who lack it share.
 pub(super) fn write(out: &mut String, template: &str, fill: &Fill<'_>, nth: usize) {
     out.clear();
+    if !template.contains('<') {
+        return out.push_str(template);
+    }
     let several = template.matches('<').count() > 1;
     let mut rest = template;
     while let Some((before, behind)) = rest.split_once('<') {
@@ -87,6 +96,9 @@ pub fn is_of(template: &str, full: &str, user: &str) -> bool {
 /// A part that cannot be taken for a template or reach into the next part, and has a bound.
 fn push_part(out: &mut String, text: Option<&str>, separates: impl Fn(char) -> bool) {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return out.push('-') };
+    if text.len() <= PART_CHARS_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return out.push_str(text);
+    }
     let odd = |c: char| c.is_control() || "<>".contains(c) || separates(c);
     let mut changed = false;
     for (nth, c) in text.chars().enumerate() {

@@ -2,7 +2,7 @@
 //! refuse what would have been cheap; its session's last turn, which says what a byte of it is worth and how much of it
 //! the provider has in its cache.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::llm::usage::Usage;
 
@@ -46,37 +46,44 @@ pub struct Asked<'a> {
     pub max_tokens: Option<u64>,
 }
 
+/// A prediction.
+#[derive(Clone, Copy, Debug)]
+pub struct Predicted {
+    /// Input, estimated from the size of the body.
+    pub input_tokens: u64,
+    /// What requests like this one used lately.
+    pub likely: Usage,
+    /// All that it may use: nothing cached, and all the output that it allows.
+    pub most: Usage,
+}
+
 impl Seen {
-    /// The usage that requests like this one had lately.
+    /// The usage that a request will probably have, and the most that it may have.
     #[must_use]
-    pub fn likely(&self, asked: &Asked<'_>) -> Usage {
-        let recent = self.models.get(asked.model);
-        let output = match recent {
+    pub fn predicted(&self, asked: &Asked<'_>) -> Predicted {
+        let input = self.input_tokens(asked);
+        let output = match self.models.get(asked.model) {
             Some(recent) => recent.output_tokens(asked.max_tokens),
             None => UNKNOWN_OUTPUT_TOKENS.min(asked.max_tokens.unwrap_or(u64::MAX)),
         };
-        let input = self.input_tokens(asked);
-        let turn = self.sessions.get(&asked.session).filter(|_| asked.session != 0);
         // What grew since the last turn is new to the cache.
-        let cached = turn.map_or(0, |turn| turn.cached_tokens.min(input));
-        usage(input, cached, output)
+        let cached = self.turn(asked).map_or(0, |turn| turn.cached_tokens.min(input));
+        Predicted {
+            input_tokens: input,
+            likely: usage(input, cached, output),
+            most: usage(input, 0, asked.max_tokens.unwrap_or(UNBOUNDED_OUTPUT_TOKENS)),
+        }
     }
 
-    /// All that a request may use: nothing cached, and all the output that it allows.
-    #[must_use]
-    pub fn most(&self, asked: &Asked<'_>) -> Usage {
-        usage(self.input_tokens(asked), 0, asked.max_tokens.unwrap_or(UNBOUNDED_OUTPUT_TOKENS))
+    fn turn(&self, asked: &Asked<'_>) -> Option<&Turn> {
+        if asked.session == 0 { None } else { self.sessions.get(&asked.session) }
     }
 
     /// Input, estimated from the size of the body.
-    #[must_use]
-    pub fn input_tokens(&self, asked: &Asked<'_>) -> u64 {
-        let turn = self.sessions.get(&asked.session).filter(|_| asked.session != 0);
-        match turn {
-            Some(turn) => {
-                let tokens = u128::from(asked.body_bytes) * u128::from(turn.input_tokens);
-                u64::try_from(tokens.div_ceil(u128::from(turn.body_bytes))).unwrap_or(u64::MAX)
-            }
+    fn input_tokens(&self, asked: &Asked<'_>) -> u64 {
+        match self.turn(asked) {
+            // What is too long for the product is too long for any model.
+            Some(turn) => asked.body_bytes.saturating_mul(turn.input_tokens).div_ceil(turn.body_bytes),
             None => asked.body_bytes.div_ceil(BYTES_PER_TOKEN),
         }
     }
@@ -117,23 +124,34 @@ fn usage(input: u64, cached: u64, output: u64) -> Usage {
     }
 }
 
-/// Recent outputs of one model, as one core has seen them.
+/// Recent outputs of one model, as one core has seen them: in the order in which they came, and by length.
 #[derive(Clone, Debug)]
 pub struct Recent {
     tokens: [u32; REMEMBERED],
+    by_length: [u32; REMEMBERED],
     seen: usize,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { tokens: [0; REMEMBERED], seen: 0 }
+        Self { tokens: [0; REMEMBERED], by_length: [0; REMEMBERED], seen: 0 }
     }
 }
 
 impl Recent {
     /// An exchange has ended with so many output tokens.
     pub fn note(&mut self, output_tokens: u64) {
-        self.tokens[self.seen % REMEMBERED] = u32::try_from(output_tokens).unwrap_or(u32::MAX);
+        let tokens = u32::try_from(output_tokens).unwrap_or(u32::MAX);
+        let oldest = std::mem::replace(&mut self.tokens[self.seen % REMEMBERED], tokens);
+        let mut kept = self.seen.min(REMEMBERED);
+        if kept == REMEMBERED {
+            let place = self.by_length.partition_point(|length| *length < oldest);
+            self.by_length.copy_within(place + 1.., place);
+            kept -= 1;
+        }
+        let place = self.by_length[..kept].partition_point(|length| *length < tokens);
+        self.by_length.copy_within(place..kept, place + 1);
+        self.by_length[place] = tokens;
         self.seen = self.seen.wrapping_add(1);
     }
 
@@ -141,13 +159,8 @@ impl Recent {
     #[must_use]
     pub fn output_tokens(&self, max_tokens: Option<u64>) -> u64 {
         let kept = self.seen.min(REMEMBERED);
-        let mut tokens = self.tokens;
-        let tokens = &mut tokens[..kept];
         let place = (kept * 9).div_ceil(10).saturating_sub(1);
-        let predicted = match tokens.is_empty() {
-            true => UNKNOWN_OUTPUT_TOKENS,
-            false => u64::from(*tokens.select_nth_unstable(place).1),
-        };
+        let predicted = if kept == 0 { UNKNOWN_OUTPUT_TOKENS } else { u64::from(self.by_length[place]) };
         predicted.min(max_tokens.unwrap_or(u64::MAX))
     }
 }
@@ -170,10 +183,25 @@ mod tests {
     }
 
     #[test]
+    fn lengths_stay_in_order_whatever_comes_and_goes() {
+        let mut recent = Recent::default();
+        let mut all = Vec::new();
+        for n in 0..500_u64 {
+            let tokens = (n * 7_919) % 50;
+            recent.note(tokens);
+            all.push(tokens);
+            let last = &mut all[all.len().saturating_sub(REMEMBERED)..].to_vec();
+            last.sort_unstable();
+            let kept: Vec<u64> = recent.by_length[..last.len()].iter().map(|n| u64::from(*n)).collect();
+            assert_eq!(kept, *last, "after {n}");
+        }
+    }
+
+    #[test]
     fn a_session_says_what_its_bytes_are_worth_and_what_is_cached() {
         let mut seen = Seen::default();
         let first = Asked { model: "m", session: 7, body_bytes: 4_000, max_tokens: Some(32_000) };
-        assert_eq!(seen.likely(&first).input_tokens, Some(1_000));
+        assert_eq!(seen.predicted(&first).likely.input_tokens, Some(1_000));
         let told = Usage {
             input_tokens: Some(800),
             cache_write_tokens: Some(700),
@@ -182,12 +210,11 @@ mod tests {
         };
         seen.note(&first, &told);
         let next = Asked { body_bytes: 5_000, ..first };
-        let likely = seen.likely(&next);
+        let Predicted { likely, most, .. } = seen.predicted(&next);
         assert_eq!((likely.input_tokens, likely.cache_read_tokens), (Some(1_000), Some(700)));
         assert_eq!((likely.uncached_input_tokens, likely.output_tokens), (Some(300), Some(50)));
-        let most = seen.most(&next);
         assert_eq!((most.uncached_input_tokens, most.output_tokens), (Some(1_000), Some(32_000)));
         let stranger = Asked { session: 0, ..next };
-        assert_eq!(seen.likely(&stranger).cache_read_tokens, Some(0));
+        assert_eq!(seen.predicted(&stranger).likely.cache_read_tokens, Some(0));
     }
 }
