@@ -146,6 +146,11 @@ impl Agent {
         let user_agent = fields.text("user-agent")?;
         let start = self.marks.iter().find_map(|mark| match mark {
             Mark::UserAgent(start) if starts_with(user_agent, start) => Some(start.len()),
+            // Programs with Codex inside them put their own name into both.
+            Mark::FieldIs("originator", start) => {
+                let name = fields.text("originator").filter(|name| starts_with(name, start))?;
+                starts_with(user_agent, name).then_some(name.len())
+            }
             _ => None,
         })?;
         let mut words = user_agent.get(start..)?.split([' ', '/', '(', ')', ';']);
@@ -183,6 +188,7 @@ const AGENTS: &[Agent] = &[
             Mark::System("You are Claude Code"),
             Mark::SystemHas("Claude Agent SDK"),
             Mark::FieldHas("anthropic-beta", "claude-code-"),
+            Mark::FieldIs("x-app", "cli"),
         ],
     ),
     agent(
@@ -253,18 +259,6 @@ const AGENTS: &[Agent] = &[
             Mark::FieldIs("http-referer", "https://aider.chat"),
         ],
     ),
-    agent(
-        "copilot",
-        false,
-        &[
-            Mark::UserAgent("GitHubCopilotChat/"),
-            Mark::UserAgent("copilot/"),
-            Mark::Field("copilot-integration-id"),
-            Mark::Field("x-initiator"),
-            Mark::Field("x-interaction-type"),
-            Mark::System("You are the GitHub Copilot"),
-        ],
-    ),
     agent("cursor", false, &[Mark::Field("x-cursor-client-version"), Mark::SystemHas("operate in Cursor")]),
     agent("zed", false, &[Mark::UserAgent("zed/")]),
     agent("mux", false, &[Mark::UserAgent("mux/"), Mark::Field("x-mux-workspace-id")]),
@@ -278,6 +272,20 @@ const AGENTS: &[Agent] = &[
         "pi",
         false,
         &[Mark::UserAgent("pi/"), Mark::System("You are pi"), Mark::SystemHas("operating inside pi,")],
+    ),
+    // Behind those that go through it with a person's Copilot login, and send its fields.
+    agent(
+        "copilot",
+        false,
+        &[
+            Mark::UserAgent("GitHubCopilotChat/"),
+            Mark::UserAgent("GithubCopilot/"),
+            Mark::UserAgent("copilot/"),
+            Mark::Field("copilot-integration-id"),
+            Mark::Field("x-initiator"),
+            Mark::Field("x-interaction-type"),
+            Mark::System("You are the GitHub Copilot"),
+        ],
     ),
     agent(
         "anthropic-sdk",
@@ -460,6 +468,12 @@ mod tests {
             ["opencode", "1.18.0", "o", "header"],
         ),
         ("user-agent: x/1\noriginator: opencode", "", ["opencode", "", "", ""]),
+        ("user-agent: opencode_x/1.4 (mac)\noriginator: opencode_x", "", ["opencode", "1.4", "", ""]),
+        ("user-agent: codex_work/0.9.1 (mac)\noriginator: codex_work", "", ["codex", "0.9.1", "", ""]),
+        ("user-agent: Zed/0.230.0\ncopilot-integration-id: vscode-chat", "", ["zed", "0.230.0", "", ""]),
+        ("user-agent: Charm-Crush/0.30\nx-initiator: agent", "", ["crush", "0.30", "", ""]),
+        ("user-agent: GithubCopilot/1.300.0\nx-initiator: user", "", ["copilot", "1.300.0", "", ""]),
+        ("user-agent: Anthropic/JS 0.80.1\nx-app: cli-bg", "", ["claude-code", "", "", ""]),
         (
             "user-agent: codex_cli_rs/0.169.0 (Linux; x86_64)\nsession-id: s\nthread-id: t",
             "",

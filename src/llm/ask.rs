@@ -50,7 +50,7 @@ pub struct Ask {
     pub metadata_user_id: Option<String>,
     /// `prompt_cache_key` (a session hint).
     pub prompt_cache_key: Option<String>,
-    /// A session id that the body itself carries (Code Assist's `session_id`).
+    /// A session id that the body itself carries (Code Assist's `session_id`, the `conversation` of Responses).
     pub session_id: Option<String>,
     /// `previous_response_id` (a session hint).
     pub previous_response_id: Option<String>,
@@ -268,7 +268,7 @@ impl AskReader {
                 .is_some_and(Raw::is_true),
             metadata_user_id: value(Top::Metadata).and_then(|m| m.at("user_id")).and_then(Raw::string),
             prompt_cache_key: text(Top::PromptCacheKey),
-            session_id: text(Top::SessionId),
+            session_id: text(Top::SessionId).or_else(|| self.conversation(body)),
             previous_response_id: text(Top::PreviousResponseId),
             objects: objects::named(self.dialect, body),
             store: value(Top::Store).map(Raw::is_true),
@@ -277,6 +277,13 @@ impl AskReader {
             system_start,
             model,
         }
+    }
+
+    /// Responses: the conversation that the answer joins, by its id or as an object that has one.
+    fn conversation(&self, body: &[u8]) -> Option<String> {
+        let conversation = self.finds.value(body, Top::Conversation);
+        let conversation = conversation.filter(|_| self.dialect == Dialect::Responses)?;
+        conversation.string().or_else(|| conversation.at("id")?.string())
     }
 
     /// The first system text that is the agent's own: Claude Code's first block is an attribution that varies.

@@ -32,6 +32,7 @@ use super::{asking, budget, heads, models, objects, page, reply, socket, upstrea
 use crate::base::clock;
 use crate::base::id::ExchangeId;
 use crate::base::stats::Count;
+use crate::llm::dialect::nearby;
 use crate::llm::dialect::paths::{self, Endpoint, Flag, Route};
 use crate::policy::decide::{Hop, Plan, Verdict, Wants};
 use crate::policy::identity::peer::is_front_field;
@@ -443,7 +444,8 @@ async fn end_badly(
         && !matches!(fault.kind, Kind::Panic)
         && !core.is_draining();
     let bodiless = request.is_some_and(|request| request.head.method == "HEAD");
-    let response = reply::response(&fault, account.dialect(), account.id(), !keep, bodiless);
+    let by_path = request.and_then(|request| nearby::spoken(request.head.path(), &request.head.fields));
+    let response = reply::response(&fault, by_path.or(account.dialect()), account.id(), !keep, bodiless);
     let sent = conn.send(&response, core.limits().body_idle).await;
     match (sent, keep) {
         (Ok(()), true) => After::KeepAlive,

@@ -36,9 +36,9 @@ fn is_probe(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz")
 }
 
-/// Whether the closed table of paths has it: Ollama's own API lives under `/api/` as well.
+/// Whether the closed table of paths has it, under whichever method: Ollama's own API lives under `/api/` as well.
 fn is_of_a_provider(path: &str) -> bool {
-    ["POST", "GET"].iter().any(|method| paths::endpoint(method, path).is_some())
+    paths::flags_of(path).next().is_some()
 }
 
 /// Serve a page.

@@ -343,11 +343,11 @@ fn every_api_s_own_way_of_counting_becomes_the_same_normal_form() {
     }
 }
 
-/// The path of each language in which models answer.
+/// The path of each language in which models answer, and the dialects that speak it. What is invoked may speak as in a chat.
 const LANGUAGES: &[(&str, &[Dialect])] = &[
     ("/v1/messages", &[Dialect::Messages]),
-    ("/v1/chat/completions", &[Dialect::Chat, Dialect::Completions]),
-    ("/v1/completions", &[Dialect::Chat, Dialect::Completions]),
+    ("/v1/chat/completions", &[Dialect::Chat, Dialect::Completions, Dialect::Invoke]),
+    ("/v1/completions", &[Dialect::Chat, Dialect::Completions, Dialect::Invoke]),
     ("/v1/responses", &[Dialect::Responses]),
     ("/v1beta/models/m:streamGenerateContent", &[Dialect::Gemini, Dialect::CodeAssist]),
     ("/v1internal:streamGenerateContent", &[Dialect::Gemini, Dialect::CodeAssist]),

@@ -24,7 +24,7 @@ const ASK: &str = "/v1/projects/p/locations/l/publishers/google/models/m:generat
 const KEY: &str = include_str!("../keys/test-only-rsa.pem");
 const PUBLIC_KEY: &[u8] = include_bytes!("../keys/test-only-rsa.pub.der");
 
-fn key_file(folder: &Path, token_uri: &str) -> String {
+pub(crate) fn key_file(folder: &Path, token_uri: &str) -> String {
     let path = folder.join("key.json");
     let file = json!({
         "type": "service_account", "project_id": "p-1", "private_key_id": "k1", "private_key": KEY,

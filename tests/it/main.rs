@@ -20,6 +20,7 @@ mod process;
 mod providers;
 mod quota;
 mod reading;
+mod refusals;
 mod reload;
 mod setup;
 mod socket;

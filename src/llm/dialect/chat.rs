@@ -100,7 +100,10 @@ impl Reader {
                     self.draft.error = object.value();
                     changed = true;
                 }
-                name => consider(&mut usage, USAGE_AT_TOP, name, value),
+                name => {
+                    changed |= self.vendors_error(name, value);
+                    consider(&mut usage, USAGE_AT_TOP, name, value);
+                }
             }
         }
         if let Some((_, found)) = usage {
@@ -109,6 +112,13 @@ impl Reader {
             changed = true;
         }
         changed
+    }
+
+    fn vendors_error(&mut self, name: &[u8], value: Raw<'_>) -> bool {
+        let place = ERRORS_INSIDE.iter().find(|place| place.0.as_bytes() == name);
+        let Some(error) = place.and_then(|place| value.at(place.1)) else { return false };
+        self.draft.error = self.draft.error.take().or_else(|| error.value());
+        true
     }
 
     fn choice<'a>(&mut self, choice: Raw<'a>, usage: &mut Option<(usize, Raw<'a>)>) -> bool {
@@ -284,15 +294,17 @@ type UsagePlace = (&'static str, Option<&'static str>, usize);
 /// Keep the value if it is usage from a better place than the one found so far.
 fn consider<'a>(found: &mut Option<(usize, Raw<'a>)>, places: &[UsagePlace], name: &[u8], value: Raw<'a>) {
     let Some((_, inside, rank)) = places.iter().find(|place| place.0.as_bytes() == name) else { return };
-    let usage = inside.map_or(Some(value), |inside| value.at(inside)).filter(|usage| says_something(*usage));
+    let usage =
+        inside.map_or(Some(value), |inside| value.at(inside)).filter(|usage| says_something(*usage, *rank));
     if let Some(usage) = usage.filter(|_| found.is_none_or(|(best, _)| rank < &best)) {
         *found = Some((*rank, usage));
     }
 }
 
-/// An object without members is as good as none.
-fn says_something(usage: Raw<'_>) -> bool {
-    usage.members().next().is_some()
+/// An object without members is as good as none; beside the usage proper Groq has one of its own hardware's caches.
+fn says_something(usage: Raw<'_>, rank: usize) -> bool {
+    let counts = || PROMPT.iter().chain(COMPLETION).any(|name| usage.at(name).is_some());
+    usage.members().next().is_some() && (rank == 0 || counts())
 }
 
 const USAGE_AT_TOP: &[UsagePlace] = &[
@@ -302,6 +314,9 @@ const USAGE_AT_TOP: &[UsagePlace] = &[
     // Groq, beside or instead of the above; never to be added to it.
     ("x_groq", Some("usage"), 1),
 ];
+
+/// Members with an error inside, by its name there: Groq says so why it has stopped early.
+const ERRORS_INSIDE: &[(&str, &str)] = &[("x_groq", "error")];
 
 const USAGE_IN_CHOICE: &[UsagePlace] = &[
     // Moonshot.

@@ -32,11 +32,17 @@ impl Reader {
             self.take_usage(usage);
         }
         match kind {
-            "interaction.created" | "interaction.completed" => {
+            // The first release's names beside the present ones.
+            "interaction.created"
+            | "interaction.completed"
+            | "interaction.start"
+            | "interaction.complete" => {
                 event.at("interaction").into_iter().for_each(|interaction| self.interaction(interaction));
             }
             "step.start" => self.step(event.at("step"), event.at("index").and_then(Raw::count)),
             "step.delta" => return self.delta(event, usage.is_some()),
+            // There calls came whole.
+            "content.delta" => self.step(event.at("delta"), event.at("index").and_then(Raw::count)),
             "error" => self.draft.error = error_in(event).or_else(|| event.value()),
             _ => {}
         }

@@ -10,7 +10,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Draft, Effect, counted, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, counted, error_in, raw_text, reported_cost, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{BilledRun, Reading, ToolUse};
 use crate::llm::price::Terms;
@@ -87,6 +87,8 @@ impl Reader {
         let usage = UsageMembers::of(written);
         reading.usage = normal(&usage);
         reading.terms = terms(&usage);
+        // OpenRouter's.
+        reading.reported_cost_nanodollars = reported_cost(&usage);
         let iterations = usage.at("iterations").into_iter().flat_map(Raw::elements);
         let iterations: Vec<UsageMembers<'_>> = iterations.map(UsageMembers::of).collect();
         if !iterations.is_empty() {

@@ -10,6 +10,7 @@ mod interactions;
 mod invoke;
 pub mod listing;
 mod messages;
+pub mod nearby;
 mod ollama;
 mod openai;
 mod own;

@@ -1,8 +1,9 @@
 //! OpenAI's smaller endpoints: legacy completions, embeddings, images, audio, moderations. Their bodies are Chat's with
 //! parts missing, so that its reader does; what differs is how streams end and what absent counts mean.
 
-use super::{Dialect, Effect, chat};
+use super::{Dialect, Effect, chat, counted, with_uncached};
 use crate::llm::meter::Reading;
+use crate::llm::usage::{UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
 /// Reads one response.
@@ -12,8 +13,9 @@ pub(crate) struct Reader {
     dialect: Dialect,
 }
 
-/// Images, transcripts and speech end with an event of their own (`image_generation.completed`).
-const LAST_EVENTS: &[&str] = &[".completed", "transcript.text.done", "speech.audio.done"];
+/// Images, transcripts (Mistral's last) and speech end with an event of their own (`image_generation.completed`).
+const LAST_EVENTS: &[&str] =
+    &[".completed", "transcript.text.done", "transcription.done", "speech.audio.done"];
 
 impl Reader {
     pub(crate) fn new(dialect: Dialect) -> Self {
@@ -37,10 +39,21 @@ impl Reader {
 
     pub(crate) fn finish(self) -> Reading {
         let mut reading = self.chat.finish();
-        // An embedding generates nothing, which is known, not unknown.
-        if self.dialect == Dialect::Embeddings && reading.wire_usage.is_some() {
-            reading.usage.output_tokens.get_or_insert(0);
+        if self.dialect == Dialect::Embeddings {
+            complete_embeddings(&mut reading);
         }
         reading
     }
+}
+
+/// An embedding generates nothing, which is known, not unknown; so that where only a total is sent (Voyage), that is the
+/// prompt.
+fn complete_embeddings(reading: &mut Reading) {
+    let Some(usage) = reading.wire_usage.as_ref().and_then(WireUsage::raw) else { return };
+    if reading.usage.is_unknown()
+        && let Some(total) = UsageMembers::of(usage).count("total_tokens")
+    {
+        reading.usage = with_uncached(counted(total));
+    }
+    reading.usage.output_tokens.get_or_insert(0);
 }

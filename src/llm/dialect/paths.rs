@@ -428,6 +428,11 @@ pub fn flags_of(path: &str) -> impl Iterator<Item = Flag> {
     TABLE.iter().filter(move |row| fits(row.path, path).is_some()).map(|row| row.flag)
 }
 
+/// What is spoken at a path, whatever the method.
+pub(super) fn dialect_of(path: &str) -> Option<Dialect> {
+    TABLE.iter().find(|row| fits(row.path, path).is_some()).map(|row| row.dialect)
+}
+
 /// Whether a path is of this pattern, and what it names.
 fn fits(pattern: &str, path: &str) -> Option<Named> {
     let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
