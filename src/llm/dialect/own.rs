@@ -17,7 +17,8 @@ pub(super) fn is_own(dialect: Dialect, name: &[u8], object: Raw<'_>) -> bool {
         Dialect::Messages => {
             MESSAGES_EVENTS.iter().any(|event| event.as_bytes() == name)
                 || MESSAGES_EVENTS.contains(&text("type").as_str())
-                || has(&["content", "completion", "input_tokens"])
+                || object.at("content").is_some_and(Raw::is_array)
+                || has(&["completion", "input_tokens"])
         }
         Dialect::Chat | Dialect::Completions => {
             let kind = text("object");
@@ -42,7 +43,7 @@ pub(super) fn is_own(dialect: Dialect, name: &[u8], object: Raw<'_>) -> bool {
             GEMINI_MEMBERS.iter().any(|key| inner.at(key).is_some())
         }
         Dialect::Interactions => {
-            has(&["event_type", "steps", "outputs"])
+            has(&["event_type", "steps"])
                 || (has(&["status"]) && (!has(&["object"]) || text("object") == "interaction"))
         }
         Dialect::Converse => {
