@@ -164,10 +164,10 @@ impl Fields {
     }
 
     /// Take the values of some fields out for good: the line stays, and says that something stood there.
-    pub fn redact(&mut self, is_secret: impl Fn(&[u8]) -> bool) {
+    pub fn redact(&mut self, is_secret: impl Fn(&[u8], &[u8]) -> bool) {
         for at in 0..self.lines.len() {
             let (name, value) = self.lines[at].clone();
-            if is_secret(self.slice(&name)) {
+            if is_secret(self.slice(&name), self.slice(&value)) {
                 // Not only out of sight: what held the value is overwritten.
                 self.block[value.start as usize..value.end as usize].fill(b'-');
                 let start = self.block.len() as u32;
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn a_redacted_value_is_gone() {
         let mut fields: Fields = [("a", "1"), ("Key", "s3cret"), ("b", "2")].into_iter().collect();
-        fields.redact(|name| name.eq_ignore_ascii_case(b"key"));
+        fields.redact(|name, _| name.eq_ignore_ascii_case(b"key"));
         let shown: Fields = [("a", "1"), ("Key", "(redacted)"), ("b", "2")].into_iter().collect();
         assert_eq!(fields, shown);
         assert!(!fields.block.windows(6).any(|bytes| bytes == b"s3cret"));

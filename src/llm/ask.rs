@@ -223,6 +223,10 @@ impl AskReader {
     }
 
     fn required_model(&mut self, body: &[u8]) -> Result<Option<String>, AskFault> {
+        if self.finds.model_otherwise && self.model_in_path.is_some() {
+            // The path names one, and whoever reads this as well would have another.
+            return Err(AskFault::DuplicateKey("model".into()));
+        }
         let named = match self.finds.value(body, Top::Model) {
             Some(value) => Some(value.string().filter(|m| !m.is_empty()).ok_or(AskFault::ModelNotAString)?),
             None => None,

@@ -180,6 +180,13 @@ impl Rights {
             || self.wild.iter().any(|(glob, _)| glob.may_begin_with(provider))
     }
 
+    /// Whether every model at the provider is allowed, also one that nobody names: whoever names none gets the one that
+    /// the provider has by default.
+    #[must_use]
+    pub fn gives_all(&self, provider: &str) -> bool {
+        self.allows(provider, "\u{1}").is_some()
+    }
+
     /// Where a path outside the table may be asked for, and by which rule. Patterns are over `provider/path`; one that
     /// begins with a slash holds at every provider.
     #[must_use]

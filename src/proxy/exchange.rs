@@ -34,7 +34,7 @@ use crate::base::id::ExchangeId;
 use crate::base::stats::Count;
 use crate::llm::dialect::nearby;
 use crate::llm::dialect::paths::{self, Endpoint, Flag, Route};
-use crate::policy::decide::{Hop, Plan, Verdict, Wants};
+use crate::policy::decide::{Denial, Hop, Plan, Verdict, Wants};
 use crate::policy::identity::peer::is_front_field;
 use crate::policy::snapshot::Provider;
 use crate::wire::h1::Request;
@@ -258,11 +258,25 @@ fn verdict(
     let wants = Wants { flag: route.flag, model: model.as_deref(), others: &account.ask().other_models };
     match core.decide(conn.principal.as_ref(), wants) {
         Verdict::Allow(plan) => {
+            let plan = match model.is_none() && route.endpoint.has_a_default_model() {
+                true => by_default(core, conn, &plan)?,
+                false => plan,
+            };
             account.admitted(core, &plan.providers[0].id);
             Ok(plan)
         }
         Verdict::Deny(why) => Err(who::denied(core, conn.principal.as_ref(), why)),
     }
+}
+
+/// The plan at those providers of which the caller may have every model: nobody can tell which one will answer.
+fn by_default(core: &Core, conn: &Conn, plan: &Plan) -> Result<Arc<Plan>, Fault> {
+    let Some(principal) = conn.principal.as_ref() else { return Err(Denial::NoIdentity.into()) };
+    let all = core.with_rights(principal, |_, rights| {
+        objects::narrowed(plan, |provider| rights.gives_all(&provider.id))
+    });
+    let why = "the request names no model, and not all of them are granted";
+    all.map(Arc::new).map_err(|_| Fault::because(Kind::Denied(Denial::NoModel), why))
 }
 
 /// One provider after another, and of each one key after another, as long as faults prove that nothing was executed and

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem;
+
 use super::credentials::{self, Shown, ToSign, signs};
 use crate::base::fields::Names;
 use crate::base::id::ExchangeId;
@@ -173,7 +175,10 @@ pub(super) fn models_in_query(target: &str) -> Vec<String> {
     let Some((_, query)) = target.split_once('?') else { return Vec::new() };
     let named = parameters(query).filter_map(|part| {
         let (name, value) = part.trim_end_matches(['&', ';']).split_once('=')?;
-        percent_decoded(name).eq_ignore_ascii_case("model").then(|| percent_decoded(value))
+        let name = percent_decoded(name).to_ascii_lowercase();
+        // A list, as some frameworks write one.
+        let name = name.strip_suffix("[]").unwrap_or(&name);
+        matches!(name, "model" | "models").then(|| percent_decoded(value))
     });
     named.collect()
 }
@@ -219,12 +224,19 @@ pub(super) fn has_own_key(request: &Request) -> bool {
     request.head.fields.iter().any(of_client) || parameters(query).any(is_credential_parameter)
 }
 
+/// Whether a credential is one of weir's, or was meant to be.
 fn is_of_weir(value: &[u8]) -> bool {
-    value.windows(WEIR_KEY.len()).any(|window| window == WEIR_KEY)
+    memmem::find(value, WEIR_KEY).is_some()
 }
 
-/// How keys minted by weir begin.
+/// Whether any other value has a key minted by weir in it: most are too short to.
+fn holds_key(value: &[u8]) -> bool {
+    value.len() >= KEY_BYTES && is_of_weir(value)
+}
+
+/// How keys minted by weir begin, and how long they are.
 const WEIR_KEY: &[u8] = b"weir_";
+const KEY_BYTES: usize = 54;
 
 fn passes_up(
     name: &[u8],
@@ -233,7 +245,7 @@ fn passes_up(
     own_key: bool,
     ours: &[&[(String, String)]],
 ) -> bool {
-    if CREDENTIALS.has(name) {
+    if CREDENTIALS.has_spelled(name) {
         return own_key && OWN_KEY.has(name) && !is_of_weir(value);
     }
     if SCOPES.has(name) && !own_key {
@@ -241,6 +253,7 @@ fn passes_up(
     }
     let replaced = ours.iter().copied().flatten().any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()));
     !replaced
+        && !holds_key(value)
         && !NOT_FORWARDED.has(name)
         && !is_front_field(name)
         && !is_about_the_client(name)
@@ -313,9 +326,10 @@ pub(super) fn trace(fields: &Fields) -> String {
     if well_formed { String::from_utf8_lossy(value).into_owned() } else { String::new() }
 }
 
-/// Whether a field's value stays out of the record: credentials and cookies keep their name only.
-pub(super) fn is_secret(name: &[u8]) -> bool {
-    CREDENTIALS.has(name) || KEPT_TO_OURSELVES.has(name)
+/// Whether a field's value stays out of the record: credentials and cookies keep their name only, and so does whatever
+/// has a key of ours in it.
+pub(super) fn is_secret(name: &[u8], value: &[u8]) -> bool {
+    CREDENTIALS.has_spelled(name) || KEPT_TO_OURSELVES.has(name) || holds_key(value)
 }
 
 /// The target for record and log: query parameters that carry credentials lose their value.
@@ -388,6 +402,27 @@ mod tests {
         let own = Provider { passthrough: true, credential: None, ..provider() };
         let head = "POST / HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer mine\r\n\r\n";
         assert!(sent(head, &own).contains("Authorization: Bearer mine\r\n"));
+    }
+
+    #[test]
+    fn a_key_of_ours_goes_nowhere_and_credentials_in_disguise_neither() {
+        let key = format!("weir_{}_{}", "a".repeat(8), "b".repeat(40));
+        assert_eq!(key.len(), KEY_BYTES);
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: l\r\nX_Api_Key: theirs\r\nX-Note: for {key}\r\nReferer: http://l/?k={key}\r\n\
+             X-Team: weir_ops\r\n\r\n"
+        );
+        for provider in [provider(), Provider { passthrough: true, ..provider() }] {
+            let sent = sent(&head, &provider);
+            assert!(!sent.contains("weir_a") && !sent.contains("theirs"), "{sent}");
+            assert!(sent.contains("X-Team: weir_ops"), "{sent}");
+        }
+        let redacted = |name: &str, value: &str| is_secret(name.as_bytes(), value.as_bytes());
+        assert!(
+            redacted("X_API_KEY", "x")
+                && redacted("referer", &format!("?k={key}"))
+                && !redacted("x-team", "weir_ops")
+        );
     }
 
     #[test]
@@ -475,7 +510,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_recorded() {
-        assert!(is_secret(b"Authorization") && is_secret(b"Set-Cookie") && !is_secret(b"x"));
+        let secret = |name: &[u8]| is_secret(name, b"");
+        assert!(secret(b"Authorization") && secret(b"Set-Cookie") && !secret(b"x"));
         assert_eq!(
             redacted_target("/v1?key=s&alt=sse&K%45Y=s"),
             "/v1?key=(redacted)&alt=sse&K%45Y=(redacted)"

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Serialize;
 
 use super::Room;
+use crate::admin::door::Viewer;
 use crate::admin::watch::ConfigView;
 use crate::base::clock;
 use crate::base::stats::Count;
@@ -38,8 +39,15 @@ struct Core {
     panics: u64,
 }
 
-pub(super) fn view(room: &Room) -> Health {
+/// As `viewer` may see it: what is wrong with the file tells of others, and is for those who can mend it.
+pub(super) fn view(room: &Room, viewer: &Viewer) -> Health {
     let facts = &room.facts;
+    let mut config = facts.reloads.view();
+    if !viewer.sees_sums() {
+        for lines in [&mut config.refused, &mut config.warnings] {
+            lines.iter_mut().for_each(|line| "told to operators and admins".clone_into(line));
+        }
+    }
     let core = |stats: &std::sync::Arc<crate::base::stats::CoreStats>| Core {
         connections_open: stats.read(Count::ConnectionsOpen),
         exchanges_open: stats.read(Count::ExchangesOpen),
@@ -59,7 +67,7 @@ pub(super) fn view(room: &Room) -> Health {
         records_queued: facts.stats.total(Count::RecordsQueued),
         cores: facts.stats.cores().iter().map(core).collect(),
         writer,
-        config: facts.reloads.view(),
+        config,
         urls: facts.urls.clone(),
         providers: facts.snapshot().providers.iter().map(|provider| provider.id.clone()).collect(),
     }

@@ -153,7 +153,7 @@ async fn route(room: &Room, visit: &Visit<'_>) -> Answer {
         ["api", "tail"] => tail::page(room, visit).await,
         ["api", "quotas"] => quotas::list(room, visit),
         ["api", "explain"] => explain::page(room, visit).await,
-        ["api", "health"] => json(&health::view(room)),
+        ["api", "health"] => json(&health::view(room, &visit.viewer)),
         ["aperture", "config"] => configuration::read(room, visit).await,
         ["aperture", "pricing"] => pricing::all(room, visit).await,
         ["aperture", "pricing", model @ ..] => pricing::one(room, visit, model).await,

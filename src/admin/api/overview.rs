@@ -70,7 +70,7 @@ pub(super) async fn page(room: &Room, visit: &Visit<'_>) -> Answer {
         agents: stored.agents,
         in_flight: stored.in_flight,
         per_minute: every_minute(&stored.per_minute, now),
-        health: health::view(room),
+        health: health::view(room, &visit.viewer),
     })
 }
 

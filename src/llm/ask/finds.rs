@@ -19,6 +19,8 @@ pub(super) struct Finds {
     seen: u32,
     pub(super) twice: Option<String>,
     pub(super) not_an_object: bool,
+    /// The model is named in another case than the language's.
+    pub(super) model_otherwise: bool,
     /// Which top-level value the scan is in.
     top: Option<Top>,
     pub(super) messages: u32,
@@ -107,6 +109,7 @@ impl Finds {
             seen: 0,
             twice: None,
             not_an_object: false,
+            model_otherwise: false,
             top: None,
             messages: 0,
             message: Message::default(),
@@ -137,13 +140,17 @@ impl Finds {
             return true;
         };
         let (name, top) = self.keys[n];
+        if top == Top::Model && name.as_bytes() != key {
+            self.model_otherwise = true;
+        }
         if self.seen & (1 << n) != 0 {
             self.twice = Some(name.into());
             return false;
         }
         self.seen |= 1 << n;
-        // Another spelling is nobody's key to us, but some parsers behind us would take it.
-        self.top = (name.as_bytes() == key).then_some(top);
+        // Another spelling is nobody's key to us, but some parsers behind us would take it: what names further models
+        // counts all the same.
+        self.top = (name.as_bytes() == key || top.names_models()).then_some(top);
         true
     }
 
@@ -295,12 +302,12 @@ impl Finds {
         let elements = |top| self.value(body, top).into_iter().flat_map(Raw::elements);
         let listed = elements(Top::Models).filter_map(Raw::string);
         let of_tools = self.tool_models.iter().filter_map(|model| string_at(body, model));
-        let fallbacks =
-            elements(Top::Fallbacks).filter_map(|one| one.string().or_else(|| one.at("model")?.string()));
-        let gateway =
-            self.value(body, Top::ProviderOptions).and_then(|options| options.at("gateway")?.at("models"));
-        let plugins = elements(Top::Plugins).filter_map(|plugin| plugin.at("allowed_models"));
-        let nested = gateway.into_iter().chain(plugins).flat_map(Raw::elements).filter_map(Raw::string);
+        let fallbacks = elements(Top::Fallbacks)
+            .flat_map(|one| one.string().map_or_else(|| models_of(one), |name| vec![name]));
+        let options = self.value(body, Top::ProviderOptions).into_iter();
+        let gateway = options.flat_map(|all| spelt(all, "gateway")).flat_map(|own| spelt(own, "models"));
+        let plugins = elements(Top::Plugins).flat_map(|plugin| spelt(plugin, "allowed_models"));
+        let nested = gateway.chain(plugins).flat_map(Raw::elements).filter_map(Raw::string);
         listed
             .chain(of_tools)
             .chain(self.listed_tools(body, models_of))
@@ -424,11 +431,15 @@ fn names_of(tool: Raw<'_>) -> Vec<String> {
     named(tool).or_else(inner).or_else(|| tool.at("type")?.string()).into_iter().collect()
 }
 
-/// In any spelling that somebody behind us might read.
 fn models_of(tool: Raw<'_>) -> Vec<String> {
-    let is_model = |key: &[u8]| unescape(key).is_some_and(|key| key.eq_ignore_ascii_case("model"));
-    let members = tool.members().filter(|(key, _)| is_model(key.written()));
-    members.filter_map(|(_, value)| value.string()).collect()
+    spelt(tool, "model").filter_map(Raw::string).collect()
+}
+
+/// Every member of that name, in any spelling that somebody behind us might read: which of several counts is theirs to
+/// say.
+fn spelt<'a>(object: Raw<'a>, name: &'static str) -> impl Iterator<Item = Raw<'a>> {
+    let is = move |key: &[u8]| unescape(key).is_some_and(|key| key.eq_ignore_ascii_case(name));
+    object.members().filter(move |(key, _)| is(key.written())).map(|(_, value)| value)
 }
 
 fn string_at(body: &[u8], span: &Range<usize>) -> Option<String> {

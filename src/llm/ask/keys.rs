@@ -41,6 +41,13 @@ pub(super) enum Top {
 
 pub(super) const TOPS: usize = 24;
 
+impl Top {
+    /// Whether it names models beside the one asked for.
+    pub(super) fn names_models(self) -> bool {
+        matches!(self, Top::Models | Top::Fallbacks | Top::ProviderOptions | Top::Plugins)
+    }
+}
+
 /// Whether the provider takes a request that names no model.
 pub(super) fn has_default_model(dialect: Dialect) -> bool {
     matches!(
@@ -80,10 +87,12 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
         Dialect::Completions => &[
             ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream),
             ("stream_options", Top::StreamOptions), ("prompt", Top::History), ("max_tokens", Top::MaxTokens),
-            ("user", Top::User),
+            ("user", Top::User), ("fallbacks", Top::Fallbacks), ("providerOptions", Top::ProviderOptions),
+            ("plugins", Top::Plugins),
         ],
         Dialect::Embeddings | Dialect::Images | Dialect::Audio | Dialect::Moderations => &[
             ("model", Top::Model), ("stream", Top::Stream), ("prompt", Top::History), ("user", Top::User),
+            ("models", Top::Models), ("fallbacks", Top::Fallbacks), ("providerOptions", Top::ProviderOptions),
         ],
         Dialect::Gemini | Dialect::Live => &[
             ("model", Top::Model), ("contents", Top::History), ("systemInstruction", Top::System),

@@ -52,6 +52,12 @@ impl Endpoint {
         matches!(self, Endpoint::Generate)
     }
 
+    /// Whether the provider runs a model of its own choice where a request names none.
+    #[must_use]
+    pub fn has_a_default_model(self) -> bool {
+        matches!(self, Endpoint::Images | Endpoint::Transcription | Endpoint::Speech | Endpoint::Moderations)
+    }
+
     /// Whether every good answer is JSON, or a stream, in the language of the API.
     #[must_use]
     pub fn answers_in_its_language(self) -> bool {

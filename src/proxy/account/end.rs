@@ -46,7 +46,9 @@ impl Account {
             // What vouched is gone from it already; of a request that was refused all that could have is taken out.
             core.with_trust(|snapshot, _, _| {
                 let withheld = |name: &[u8]| identity::is_withheld(name, &snapshot.sources);
-                self.record.request_headers.redact(|name| heads::is_secret(name) || withheld(name));
+                self.record
+                    .request_headers
+                    .redact(|name, value| heads::is_secret(name, value) || withheld(name));
             });
         }
         let events = self.meter.as_ref().map_or(self.messages, |meter| meter.events());

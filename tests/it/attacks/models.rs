@@ -53,3 +53,60 @@ fn what_was_found_late_holds_for_fallbacks_too() {
     assert_eq!(reply.status, 404, "granted at the first alone, which is not there: {}", reply.text());
     assert!(gate.provider.truth().is_empty());
 }
+
+#[test]
+fn whatever_a_request_names_in_whatever_way_must_be_granted() {
+    const FILE: &str = r#"{
+      "server": {"listen": ["127.0.0.1:0"]},
+      "providers": {"one": {"baseurl": "$provider", "apikey": "held", "models": ["**"], "compatibility": {"openai_chat": true,
+        "openai_other": true, "ollama_native": true, "gemini_generate_content": true, "anthropic_messages": true}}},
+      "grants": [{"src": ["*"], "app": {"weir": [{"role": "user"}, {"models": "one/good"}]}}],
+    }"#;
+    let gate = Gate::of_file(Knobs { keep: true, ..Knobs::default() }, FILE, |_| {});
+    let chat = "/v1/chat/completions";
+    for (path, body, status) in [
+        (chat, r#"{"model":"good"}"#, 200),
+        (chat, r#"{"model":"one/good"}"#, 200),
+        (chat, r#"{"model":"good","models":["good"]}"#, 200),
+        (chat, r#"{"model":"good","model":"bad"}"#, 400),
+        (chat, r#"{"model":"good","mod\u0065l":"bad"}"#, 400),
+        (chat, r#"{"model":"good","MODEL":"bad"}"#, 400),
+        (chat, r#"{"MODEL":"good"}"#, 400),
+        (chat, "\u{feff}{\"model\":\"good\"}", 400),
+        (chat, r#"{"model":"good"}{"model":"bad"}"#, 400),
+        (chat, r#"{"model":"good"/**/}"#, 400),
+        (chat, r#"{"model":"good\u0000bad"}"#, 404),
+        (chat, r#"{"model":" good"}"#, 404),
+        (chat, r#"{"model":"GOOD"}"#, 404),
+        (chat, r#"{"model":"good","Models":["bad"]}"#, 404),
+        (chat, r#"{"model":"good","fallbacks":[{"model":"good","model":"bad"}]}"#, 404),
+        (chat, r#"{"model":"good","fallbacks":[{"Mod\u0065l":"bad"}]}"#, 404),
+        (chat, r#"{"model":"good","FALLBACKS":["bad"]}"#, 404),
+        (chat, r#"{"model":"good","plugins":[{"allowed_models":["good"],"allowed_models":["bad"]}]}"#, 404),
+        (
+            chat,
+            r#"{"model":"good","providerOptions":{"gateway":{"models":["good"]},"gateway":{"models":["bad"]}}}"#,
+            404,
+        ),
+        (chat, r#"{"model":"good","tools":[{"type":"x","Model":"bad"}]}"#, 404),
+        ("/v1/chat/completions?model=bad", r#"{"model":"good"}"#, 404),
+        ("/v1/chat/completions?%6dodels%5B%5D=bad", r#"{"model":"good"}"#, 404),
+        ("/v1/embeddings", r#"{"model":"good","input":"x","models":["bad"]}"#, 404),
+        ("/api/chat", r#"{"MODEL":"bad","messages":[]}"#, 400),
+        ("/v1beta/models/good:generateContent", r#"{"contents":[]}"#, 200),
+        ("/v1beta/models/good:generateContent", r#"{"Model":"bad","contents":[]}"#, 400),
+        ("/v1beta/models/good:generateContent", r#"{"model":"models/bad","contents":[]}"#, 404),
+        ("/v1beta/models/good%2f..%2fbad:generateContent", r#"{"contents":[]}"#, 404),
+        // The provider's own choice is one that nobody granted.
+        ("/v1/images/generations", r#"{"prompt":"x"}"#, 404),
+        ("/v1/moderations", r#"{"input":"x"}"#, 404),
+    ] {
+        let before = gate.provider.requests().0;
+        let reply = gate
+            .client()
+            .send(&Request::new("POST", path, body).header("content-type", "application/json"))
+            .expect("an answer");
+        assert_eq!(reply.status, status, "{path} {body}: {}", reply.text());
+        assert_eq!(gate.provider.requests().0 - before, u64::from(status == 200), "{path} {body}");
+    }
+}
