@@ -180,7 +180,7 @@ impl AskReader {
     pub fn advance(&mut self, body: &[u8]) -> Result<bool, AskFault> {
         let scanned = self.scan.advance(body, &mut self.finds);
         self.fault(scanned)?;
-        Ok(self.model_in_path.is_some() || self.finds.span(Top::Model).is_some())
+        Ok(self.model_in_path.is_some() || self.model_span().is_some())
     }
 
     /// The model, as soon as it is known.
@@ -188,14 +188,19 @@ impl AskReader {
     pub fn model<'a>(&'a self, body: &'a [u8]) -> Option<Cow<'a, str>> {
         match &self.model_in_path {
             Some(model) => Some(Cow::Borrowed(model)),
-            None => self.finds.value(body, Top::Model)?.text(),
+            None => self.named(body)?.text(),
         }
     }
 
     /// Where the model's JSON string stands in the body, quotes included: what an alias replaces.
     #[must_use]
     pub fn model_span(&self) -> Option<Range<usize>> {
-        self.finds.span(Top::Model)
+        self.finds.span(Top::Model).or_else(|| self.finds.span(Top::Agent))
+    }
+
+    /// The model, or the agent where none is named.
+    fn named<'a>(&self, body: &'a [u8]) -> Option<Raw<'a>> {
+        self.finds.value(body, Top::Model).or_else(|| self.finds.value(body, Top::Agent))
     }
 
     /// The body is complete: read what was cut out of it.
@@ -227,7 +232,10 @@ impl AskReader {
             // The path names one, and whoever reads this as well would have another.
             return Err(AskFault::DuplicateKey("model".into()));
         }
-        let named = match self.finds.value(body, Top::Model) {
+        if let (Some(_), Some(agent)) = (self.finds.span(Top::Model), self.finds.value(body, Top::Agent)) {
+            self.more_models.extend(agent.string());
+        }
+        let named = match self.named(body) {
             Some(value) => Some(value.string().filter(|m| !m.is_empty()).ok_or(AskFault::ModelNotAString)?),
             None => None,
         };

@@ -177,7 +177,8 @@ impl Finds {
             MessageKey::Role => {
                 self.message.has_role = true;
                 self.message.role = match &body[span] {
-                    b"\"user\"" => Role::User,
+                    // Interactions have kinds of steps.
+                    b"\"user\"" | b"\"user_input\"" => Role::User,
                     b"\"system\"" | b"\"developer\"" => Role::System,
                     _ => Role::Other,
                 }
@@ -207,6 +208,7 @@ impl Finds {
             MESSAGE_MEMBER => {
                 self.message.key = match key {
                     b"role" => MessageKey::Role,
+                    b"type" if self.dialect == Dialect::Interactions => MessageKey::Role,
                     b"content" | b"parts" => MessageKey::Content,
                     b"tools" if self.dialect == Dialect::Responses => MessageKey::Tools,
                     _ => MessageKey::Other,

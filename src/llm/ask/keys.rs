@@ -7,6 +7,8 @@ use crate::llm::dialect::Dialect;
 #[repr(usize)]
 pub(super) enum Top {
     Model,
+    /// Interactions: an agent in a model's place.
+    Agent,
     Models,
     Stream,
     StreamOptions,
@@ -39,7 +41,7 @@ pub(super) enum Top {
     Plugins,
 }
 
-pub(super) const TOPS: usize = 24;
+pub(super) const TOPS: usize = 25;
 
 impl Top {
     /// Whether it names models beside the one asked for.
@@ -101,7 +103,7 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("cachedContent", Top::Conversation),
         ],
         Dialect::Interactions => &[
-            ("model", Top::Model), ("stream", Top::Stream), ("input", Top::History),
+            ("model", Top::Model), ("agent", Top::Agent), ("stream", Top::Stream), ("input", Top::History),
             ("system_instruction", Top::System), ("tools", Top::Tools),
             ("previous_interaction_id", Top::PreviousResponseId), ("generation_config", Top::Settings),
             ("store", Top::Store),

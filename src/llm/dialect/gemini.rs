@@ -228,7 +228,7 @@ fn tier(usage: &UsageMembers<'_>) -> Option<String> {
 
 /// Up to Gemini 2.5 a grounded answer is billed once, from Gemini 3 on each query is
 /// (ai.google.dev/gemini-api/docs/pricing, 2026).
-fn billed_searches(model: &str, queries: u64) -> Option<u64> {
+pub(super) fn billed_searches(model: &str, queries: u64) -> Option<u64> {
     let once = ["gemini-1", "gemini-2"].iter().any(|old| model.contains(old));
     (queries > 0).then_some(if once { 1 } else { queries })
 }

@@ -1,6 +1,6 @@
 //! Gemini's Interactions: steps that start, grow and stop; running totals on the way, the final ones at the end.
 
-use super::{Draft, Effect, error_in, raw_text, with_uncached};
+use super::{Draft, Effect, error_in, gemini, raw_text, with_uncached};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
@@ -60,7 +60,10 @@ impl Reader {
     pub(crate) fn finish(self) -> Reading {
         let mut reading = self.draft.reading();
         if let Some(written) = Raw::whole(&self.usage) {
-            reading.usage = normal(&UsageMembers::of(written));
+            let usage = UsageMembers::of(written);
+            let model = reading.model.as_deref().unwrap_or_default();
+            let web_searches = gemini::billed_searches(model, queries(&usage));
+            reading.usage = Usage { web_searches, ..normal(&usage) };
             reading.wire_usage = WireUsage::of(written);
         }
         reading
@@ -73,6 +76,7 @@ impl Reader {
                 b"model" => Draft::first(&mut self.draft.model, value),
                 b"status" => self.draft.stop = value.string().filter(|status| status != "in_progress"),
                 b"usage" => self.take_usage(value),
+                b"service_tier" => self.draft.terms.service_tier = value.string(),
                 b"error" => self.draft.error = value.value(),
                 _ => {}
             }
@@ -138,6 +142,15 @@ fn normal(usage: &UsageMembers<'_>) -> Usage {
         image_output_tokens: of_kind(usage, "output_tokens_by_modality", "image"),
         ..Usage::default()
     })
+}
+
+/// Queries that Google has searched the web for.
+fn queries(usage: &UsageMembers<'_>) -> u64 {
+    let tools = usage.at("grounding_tool_count").into_iter().flat_map(Raw::elements);
+    let searches =
+        tools.filter(|tool| tool.at("type").and_then(Raw::text).as_deref() == Some("google_search"));
+    let queries = searches.filter_map(|search| search.at("search_query_count")?.count());
+    queries.fold(0, u64::saturating_add)
 }
 
 fn of_kind(usage: &UsageMembers<'_>, list: &str, modality: &str) -> Option<u64> {

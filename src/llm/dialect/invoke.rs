@@ -133,7 +133,7 @@ impl Reader {
     fn family_object(&mut self, object: Raw<'_>) {
         let first = |list: &&str| object.at(list).and_then(|list| list.elements().next());
         let mut places = std::iter::once(object).chain(ANSWERS.iter().filter_map(first));
-        let reason = places.find_map(|place| STOP_REASONS.iter().find_map(|name| place.at(name)?.string()));
+        let reason = places.find_map(|place| STOP_REASONS.iter().find_map(|name| reason_at(place, name)));
         if let Some(reason) = reason {
             self.claude.draft.stop = Some(reason);
         }
@@ -176,14 +176,21 @@ impl Reader {
     }
 }
 
-/// Lists of answers, of which there is one: Titan, Cohere's older models, Mistral, and those that speak as in a chat.
-const ANSWERS: &[&str] = &["results", "generations", "outputs", "choices"];
+/// Lists of answers, of which there is one: Titan, Cohere's older models, Mistral, AI21, and those that speak as in a chat.
+const ANSWERS: &[&str] = &["results", "generations", "outputs", "completions", "choices"];
 
 /// What models that make vectors answer with.
 const VECTORS: &[&str] = &["embedding", "embeddings", "embeddingsByType"];
 
 /// Where the families keep their stop reason.
-const STOP_REASONS: &[&str] = &["stop_reason", "finish_reason", "completionReason", "stopReason"];
+const STOP_REASONS: &[&str] =
+    &["stop_reason", "finish_reason", "completionReason", "stopReason", "finishReason"];
+
+/// A stop reason by that name: a text, or AI21's object around it.
+fn reason_at(place: Raw<'_>, name: &str) -> Option<String> {
+    let reason = place.at(name)?;
+    reason.at("reason").unwrap_or(reason).string()
+}
 
 /// Counts of a family that has no cache and no reasoning.
 fn only(input: u64, output: u64) -> Usage {
