@@ -20,6 +20,7 @@ use crate::policy::explain::{Explanation, Question, somebody};
   weir explain --config weir.hujson --as alice@example.com --model claude-opus-4
   weir explain --config weir.hujson --as tag:ci --group eng --model gpt-4o --provider azure
   weir explain --config weir.hujson --as key:nightly --model gpt-4o --json
+  weir explain --config weir.hujson --as alice@example.com --model gpt-4o --tool Bash --agent codex
   weir explain --as \"$USER\" --model claude-opus-4    # without a file: by what is in force in the gateway that
                                                     # runs over --data; without one, by the embedded default
 
@@ -42,6 +43,12 @@ pub struct ExplainArgs {
     /// The provider meant, as in PROVIDER/MODEL.
     #[arg(long, requires = "model")]
     pub provider: Option<String>,
+    /// A tool that the model may want to call: which rule lets it.
+    #[arg(long)]
+    pub tool: Option<String>,
+    /// The program that asks: which budgets its requests draw on.
+    #[arg(long)]
+    pub agent: Option<String>,
     /// Compatibility flag that opens the endpoint; every one that a provider has where absent.
     #[arg(long, value_parser = PossibleValuesParser::new(Flag::ALL.iter().map(|flag| flag.name())))]
     pub flag: Option<String>,
@@ -85,6 +92,9 @@ pub fn answers(args: &ExplainArgs) -> Result<Vec<Explanation>, String> {
         who: somebody(&args.who, &args.group, args.loopback),
         model: args.model.clone(),
         provider: args.provider.clone(),
+        tool: args.tool.clone(),
+        agent: args.agent.clone(),
+        discreet: false,
         flag: args.flag.as_deref().and_then(Flag::from_name),
     };
     if args.config.is_none()

@@ -144,6 +144,8 @@ impl Socket {
         pairs.extend(question.who.loopback.then(|| ("loopback", "1".to_owned())));
         pairs.extend(question.model.iter().map(|model| ("model", model.clone())));
         pairs.extend(question.provider.iter().map(|id| ("provider", id.clone())));
+        pairs.extend(question.tool.iter().map(|tool| ("tool", tool.clone())));
+        pairs.extend(question.agent.iter().map(|agent| ("agent", agent.clone())));
         pairs.extend(question.flag.iter().map(|flag| ("flag", flag.name().to_owned())));
         self.json(&target("/api/explain", &Filter::default(), &pairs))
     }

@@ -4,12 +4,14 @@
 //! plain data, so that a running gateway and a command that reads the file give the same one.
 
 mod asked;
+mod besides;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use asked::{Question, somebody};
+pub use besides::Besides;
 
 use super::decide::{Denial, Verdict, Wants, decide};
 use super::grant::{Grant, Src, groups_of};
@@ -73,13 +75,24 @@ pub fn explain(
     wants: Wants<'_>,
     provider: Option<&str>,
 ) -> Explanation {
-    let qualified = match (provider, wants.model) {
+    explain_besides(snapshot, principal, wants, Besides { provider, ..Besides::default() })
+}
+
+/// As [`explain`], and what was asked besides.
+#[must_use]
+pub fn explain_besides(
+    snapshot: &Snapshot,
+    principal: Option<&Principal>,
+    wants: Wants<'_>,
+    besides: Besides<'_>,
+) -> Explanation {
+    let qualified = match (besides.provider, wants.model) {
         (Some(id), Some(model)) => Some(format!("{id}/{model}")),
         _ => None,
     };
     let wants = Wants { model: qualified.as_deref().or(wants.model), ..wants };
     let verdict = decide(snapshot, principal, wants);
-    let mut told = Telling { snapshot, wants, steps: Vec::new(), to_change: Vec::new() };
+    let mut told = Telling { snapshot, wants, besides, steps: Vec::new(), to_change: Vec::new() };
     match principal {
         None => told.nobody(),
         Some(principal) => told.somebody(principal, &verdict),
@@ -120,6 +133,7 @@ pub fn no_role(snapshot: &Snapshot, principal: &Principal) -> String {
 struct Telling<'a> {
     snapshot: &'a Snapshot,
     wants: Wants<'a>,
+    besides: Besides<'a>,
     steps: Vec<Step>,
     to_change: Vec<String>,
 }
@@ -127,6 +141,18 @@ struct Telling<'a> {
 impl Telling<'_> {
     fn step(&mut self, text: impl Into<String>, place: Option<&Place>) {
         self.steps.push(Step::new(text, place));
+    }
+
+    /// Whom a grant is for. Of people, keys and devices whoever is not to know them is told that there are some.
+    fn whom(&self, grant: &Grant) -> String {
+        let is_told = |src: &&Src| !self.besides.discreet || !src.is_one();
+        let told: Vec<String> =
+            grant.src.iter().filter(is_told).take(SUGGESTIONS_MAX).map(Src::to_string).collect();
+        match (told.is_empty(), grant.src.len() > told.len()) {
+            (true, _) => "others".into(),
+            (false, true) => format!("{}, …", told.join(", ")),
+            (false, false) => told.join(", "),
+        }
     }
 
     fn nobody(&mut self) {
@@ -155,6 +181,8 @@ impl Telling<'_> {
             None => self.step("the endpoint names no model: any provider with a granted model will do", None),
             Some(model) => self.model(principal, &rights, model),
         }
+        self.budgets(principal, verdict);
+        self.tool(principal, &rights, verdict);
     }
 
     fn who(&mut self, principal: &Principal, rights: &Rights) {
@@ -186,7 +214,7 @@ impl Telling<'_> {
         }
         for grant in giving.into_iter().take(SUGGESTIONS_MAX) {
             let suggestion = add_to(grant, principal);
-            self.step(format!("a role is granted to {}", whom(grant)), Some(&grant.place));
+            self.step(format!("a role is granted to {}", self.whom(grant)), Some(&grant.place));
             self.to_change.push(suggestion);
         }
     }
@@ -270,7 +298,7 @@ impl Telling<'_> {
             grant.gives.iter().any(covers)
         };
         for grant in snapshot.grants.iter().filter(covering).take(SUGGESTIONS_MAX) {
-            self.step(format!("it is granted to {}", whom(grant)), Some(&grant.place));
+            self.step(format!("it is granted to {}", self.whom(grant)), Some(&grant.place));
             self.to_change.push(add_to(grant, principal));
         }
         let own = rights
@@ -290,12 +318,6 @@ impl Telling<'_> {
             ));
         }
     }
-}
-
-fn whom(grant: &Grant) -> String {
-    let names: Vec<String> = grant.src.iter().take(SUGGESTIONS_MAX).map(Src::to_string).collect();
-    let more = if grant.src.len() > names.len() { ", …" } else { "" };
-    format!("{}{more}", names.join(", "))
 }
 
 fn add_to(grant: &Grant, principal: &Principal) -> String {

@@ -127,6 +127,12 @@ impl Src {
         Ok(Self::Login(login(text)))
     }
 
+    /// Whether it names somebody rather than a kind of people.
+    #[must_use]
+    pub fn is_one(&self) -> bool {
+        matches!(self, Src::Login(_) | Src::Tag(_) | Src::Key(_) | Src::Spiffe(_))
+    }
+
     /// Is it this principal? `groups` are the principal's, those of the file included.
     #[must_use]
     pub fn is(&self, principal: &Principal, groups: &[&str]) -> bool {

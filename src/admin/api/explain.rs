@@ -18,6 +18,8 @@ struct Asked {
     loopback: bool,
     model: Option<String>,
     provider: Option<String>,
+    tool: Option<String>,
+    agent: Option<String>,
     flag: Option<String>,
 }
 
@@ -35,7 +37,9 @@ pub(super) async fn page(room: &Room, visit: &Visit<'_>) -> Answer {
     room.audit
         .note(&visit.viewer, Look::Explain { principal: who.label(), model: asked.model.clone() })
         .await?;
-    let question = Question { who, model: asked.model, provider: asked.provider, flag: None };
+    let Asked { model, provider, tool, agent, .. } = asked;
+    let discreet = !visit.viewer.sees_records();
+    let question = Question { who, model, provider, tool, agent, discreet, flag: None };
     let question = match asked.flag {
         Some(name) => {
             question.of_flag(&name).ok_or_else(|| Problem::new(400, "parameter `flag` is no flag"))?
@@ -61,9 +65,11 @@ impl Asked {
                 "loopback" => asked.loopback = matches!(value.as_str(), "" | "1" | "true"),
                 "model" => asked.model = Some(value),
                 "provider" => asked.provider = Some(value),
+                "tool" => asked.tool = Some(value),
+                "agent" => asked.agent = Some(value),
                 "flag" => asked.flag = Some(value),
                 _ => {
-                    let known = "known: as, group, loopback, model, provider, flag";
+                    let known = "known: as, group, loopback, model, provider, tool, agent, flag";
                     return Err(Problem::new(400, "a parameter is not known here").detail(known));
                 }
             }

@@ -1,6 +1,6 @@
 //! The question as people put it: about whom, and what. Asked on a file and of a running gateway alike.
 
-use super::{Explanation, explain};
+use super::{Besides, Explanation, explain_besides};
 use crate::llm::dialect::paths::Flag;
 use crate::policy::decide::Wants;
 use crate::policy::identity::{Kind, Principal};
@@ -15,6 +15,12 @@ pub struct Question {
     pub model: Option<String>,
     /// The provider meant, as in PROVIDER/MODEL.
     pub provider: Option<String>,
+    /// A tool that the model may want to call.
+    pub tool: Option<String>,
+    /// The program that asks.
+    pub agent: Option<String>,
+    /// Whether other people stay unnamed.
+    pub discreet: bool,
     /// Flag that opens the endpoint; every one that a provider has where absent.
     pub flag: Option<Flag>,
 }
@@ -30,7 +36,13 @@ impl Question {
         }
         let answer = |flag: Flag| {
             let wants = Wants::new(flag, self.model.as_deref());
-            explain(snapshot, Some(&who), wants, self.provider.as_deref())
+            let besides = Besides {
+                provider: self.provider.as_deref(),
+                tool: self.tool.as_deref(),
+                agent: self.agent.as_deref(),
+                discreet: self.discreet,
+            };
+            explain_besides(snapshot, Some(&who), wants, besides)
         };
         self.flags(snapshot).into_iter().map(answer).collect()
     }

@@ -3,7 +3,7 @@
 use weir::config::{Options, load};
 use weir::llm::dialect::paths::Flag;
 use weir::policy::decide::Wants;
-use weir::policy::explain::explain;
+use weir::policy::explain::{Question, explain, somebody};
 use weir::policy::identity::Principal;
 
 const FILE: &str = r#"{
@@ -32,6 +32,55 @@ fn the_deciding_rule_with_its_place() {
     let told = told("alice@example.com", Flag::AnthropicMessages, "claude-opus-4");
     assert!(told.starts_with("allowed, at anthropic"), "{told}");
     assert!(told.contains("anthropic/claude-opus-4 is granted  [10:45 grants[1].app.weir[0]]"), "{told}");
+}
+
+#[test]
+fn a_tool_and_the_budgets_of_an_agent() {
+    let text = FILE.replace(
+        r#"{"src": ["group:eng"], "app": {"weir": [{"models": "anthropic/**"}]}},"#,
+        r#"{"src": ["group:eng"], "app": {"weir": [{"models": "anthropic/**", "quotas": [{"bucket": "daily:<user>:<agent>"}, {"bucket": "all"}],
+            "tools": {"allow": ["Read*", "Bash"], "deny": ["Bash*"]}}]}},"#,
+    );
+    let text = text.replacen(
+        '{',
+        r#"{"quotas": {"daily:<user>:<agent>": {"capacity": "$1.00", "rate": "$1/day"}, "all": {"capacity": "$9.00", "rate": "$1/day"}},"#,
+        1,
+    );
+    let files = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+    let options = Options { allow_unenforced: true, ..Options::default() };
+    let snapshot = load(&text, &|_| None, &files, &options).unwrap_or_else(|why| panic!("{why:?}")).snapshot;
+    let told = |name: &str, tool: &str| {
+        let question = Question {
+            who: somebody(name, &[], false),
+            model: Some("claude-opus-4".into()),
+            provider: None,
+            tool: Some(tool.into()),
+            agent: Some("codex".into()),
+            discreet: true,
+            flag: Some(Flag::AnthropicMessages),
+        };
+        question.answers(&snapshot)[0].to_string()
+    };
+    for (tool, said) in [
+        ("Bash", "tool Bash is denied (rules for tools are not enforced in this version)  ["),
+        ("Read", "tool Read is allowed (rules"),
+        ("Write", "tool Write is not among those that are allowed (rules"),
+    ] {
+        let told = told("alice@example.com", tool);
+        assert!(told.contains(said) && told.contains("grants[1].app.weir[0]"), "{told}");
+        assert!(
+            told.contains("draws on daily:<user>:<agent>, for it daily:alice@example.com:codex"),
+            "{told}"
+        );
+    }
+    // Who is refused learns of groups, and of nobody by name.
+    let bob = told("bob@example.com", "Bash");
+    assert!(bob.contains("it is granted to group:eng  ["), "{bob}");
+    let eve = told("eve@example.com", "Bash");
+    assert!(
+        eve.contains("granted to group:eng, …") && !eve.contains("bob@") && !eve.contains("alice@"),
+        "{eve}"
+    );
 }
 
 #[test]
