@@ -44,6 +44,9 @@ pub struct Ask {
     pub messages: u32,
     /// Bound on generated tokens that the client set.
     pub max_tokens: Option<u64>,
+    /// How many answers are wanted, where the request says; each is billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<u64>,
     /// Chat: whether `stream_options.include_usage` was asked for.
     pub include_usage: bool,
     /// Messages: `metadata.user_id`, as written (a session hint).
@@ -66,6 +69,14 @@ pub struct Ask {
     pub system_start: Option<String>,
     /// Hash over the stable parts of system prompt and first user message: the last resort for finding a session.
     pub fingerprint: u64,
+}
+
+impl Ask {
+    /// Bound on generated tokens, of all the answers that are wanted together.
+    #[must_use]
+    pub fn output_max(&self) -> Option<u64> {
+        Some(self.max_tokens?.saturating_mul(self.choices.unwrap_or(1).max(1)))
+    }
 }
 
 /// Longest user message kept with a record's metadata, in bytes.
@@ -275,6 +286,7 @@ impl AskReader {
                 .and_then(|span| start_of(body, span, USER_MESSAGE_BYTES_MAX)),
             messages: finds.messages,
             max_tokens: finds.max_tokens(body),
+            choices: finds.choices(body),
             include_usage: value(Top::StreamOptions)
                 .and_then(|options| options.at("include_usage"))
                 .is_some_and(Raw::is_true),

@@ -185,13 +185,14 @@ pub struct Limits {
     pub first_byte: Duration,
     /// Longest silence within a response: the stream is cut.
     pub idle: Duration,
-    /// The whole exchange, from its head to its last byte: 504, or the stream is cut. None: as long as it lasts.
+    /// The whole exchange, from its head to its last byte: 504, or the stream is cut. On a WebSocket each exchange: the
+    /// socket is closed with 1008. None: as long as it lasts.
     pub total: Option<Duration>,
     /// An idle client connection is closed after.
     pub keep_alive: Duration,
     /// Client connections per core: over it new ones are closed at once and counted.
     pub connections_max: u64,
-    /// Exchanges of one principal at once, per core: over it 429 with `Retry-After`. None: as many as there are.
+    /// Exchanges of one principal at once, over all cores: over it 429 with `Retry-After`. None: as many as there are.
     pub per_principal_max: Option<u32>,
 }
 

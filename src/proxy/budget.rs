@@ -438,7 +438,7 @@ fn asked<'a>(draw: &Draw<'a>) -> Asked<'a> {
         model: draw.hop.model.as_deref().or(draw.ask.model.as_deref()).unwrap_or_default(),
         session: session(draw),
         body_bytes: draw.body_bytes,
-        max_tokens: draw.ask.max_tokens,
+        max_tokens: draw.ask.output_max(),
     }
 }
 

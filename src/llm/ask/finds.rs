@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::keys::{MAX_TOKENS, TOPS, Top, keys};
+use super::keys::{CHOICES, MAX_TOKENS, TOPS, Top, keys};
 use crate::llm::dialect::Dialect;
 use crate::wire::json::scan::Watch;
 use crate::wire::json::{Raw, unescape, unescape_start};
@@ -297,6 +297,14 @@ impl Finds {
         let plain = plain.into_iter().find_map(|top| self.value(body, top).and_then(Raw::count));
         let settings = self.value(body, Top::Settings);
         plain.or_else(|| settings.and_then(|s| MAX_TOKENS.iter().find_map(|name| s.at(name)?.count())))
+    }
+
+    /// How many answers are wanted, where it is said.
+    pub(super) fn choices(&self, body: &[u8]) -> Option<u64> {
+        let plain = [Top::Choices, Top::BestOf].into_iter().filter_map(|top| self.value(body, top)?.count());
+        let settings = self.value(body, Top::Settings);
+        let inner = settings.and_then(|s| CHOICES.iter().find_map(|name| s.at(name)?.count()));
+        plain.chain(inner).max()
     }
 
     /// Models beyond `model` that the provider may run: fallbacks, and tools that bring a model of their own.

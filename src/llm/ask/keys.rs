@@ -39,9 +39,13 @@ pub(super) enum Top {
     ProviderOptions,
     /// OpenRouter's plugins, some with `allowed_models`.
     Plugins,
+    /// How many answers are wanted, each of which is billed.
+    Choices,
+    /// The same, where the best of so many is wanted.
+    BestOf,
 }
 
-pub(super) const TOPS: usize = 25;
+pub(super) const TOPS: usize = 27;
 
 impl Top {
     /// Whether it names models beside the one asked for.
@@ -75,7 +79,7 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("max_completion_tokens", Top::MaxCompletionTokens), ("metadata", Top::Metadata),
             ("prompt_cache_key", Top::PromptCacheKey), ("user", Top::User),
             ("safety_identifier", Top::SafetyIdentifier), ("store", Top::Store), ("fallbacks", Top::Fallbacks),
-            ("providerOptions", Top::ProviderOptions), ("plugins", Top::Plugins),
+            ("providerOptions", Top::ProviderOptions), ("plugins", Top::Plugins), ("n", Top::Choices),
         ],
         Dialect::Responses | Dialect::Realtime => &[
             ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream), ("tools", Top::Tools),
@@ -90,7 +94,7 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("model", Top::Model), ("models", Top::Models), ("stream", Top::Stream),
             ("stream_options", Top::StreamOptions), ("prompt", Top::History), ("max_tokens", Top::MaxTokens),
             ("user", Top::User), ("fallbacks", Top::Fallbacks), ("providerOptions", Top::ProviderOptions),
-            ("plugins", Top::Plugins),
+            ("plugins", Top::Plugins), ("n", Top::Choices), ("best_of", Top::BestOf),
         ],
         Dialect::Embeddings | Dialect::Images | Dialect::Audio | Dialect::Moderations => &[
             ("model", Top::Model), ("stream", Top::Stream), ("prompt", Top::History), ("user", Top::User),
@@ -132,6 +136,9 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
         ],
     }
 }
+
+/// The same of how many answers are wanted.
+pub(super) const CHOICES: &[&str] = &["candidateCount", "candidate_count"];
 
 /// How the languages that keep it in an object spell the bound on tokens.
 pub(super) const MAX_TOKENS: &[&str] =

@@ -174,3 +174,25 @@ fn a_model_in_the_body_counts_beside_the_one_in_the_path() {
     assert_eq!(others(Dialect::Gemini, r#"{"model":"models/dear","content":{}}"#), "models/dear");
     assert_eq!(others(Dialect::Messages, "{}"), "");
 }
+
+#[test]
+fn every_answer_that_is_wanted_has_the_bound_on_tokens() {
+    for (dialect, body, max) in [
+        (Dialect::Chat, r#"{"model":"m","max_tokens":10,"n":3}"#, Some(30)),
+        (Dialect::Chat, r#"{"model":"m","max_tokens":10}"#, Some(10)),
+        (Dialect::Chat, r#"{"model":"m","max_tokens":10,"n":0}"#, Some(10)),
+        (Dialect::Chat, r#"{"model":"m","max_tokens":10,"n":-2}"#, Some(10)),
+        (Dialect::Chat, r#"{"model":"m","n":1000}"#, None),
+        (Dialect::Chat, r#"{"model":"m","max_tokens":18446744073709551615,"n":9}"#, Some(u64::MAX)),
+        (Dialect::Completions, r#"{"model":"m","max_tokens":10,"n":2,"best_of":5}"#, Some(50)),
+    ] {
+        let ask = AskReader::new(dialect).finish(body.as_bytes()).expect("readable");
+        assert_eq!(ask.output_max(), max, "{body}");
+    }
+    let reader = AskReader::new(Dialect::Gemini).with_model_in_path(Some("m".into()));
+    let ask =
+        reader.finish(br#"{"generationConfig":{"maxOutputTokens":7,"candidateCount":4}}"#).expect("readable");
+    assert_eq!(ask.output_max(), Some(28));
+    let twice = AskReader::new(Dialect::Chat).finish(br#"{"model":"m","n":1,"N":9}"#);
+    assert!(matches!(twice, Err(AskFault::DuplicateKey(_))));
+}
