@@ -51,9 +51,6 @@ const NOT_FORWARDED: Names = Names::of(&[
     "x-method-override",
 ]);
 
-/// Which of the key's owner's organisations or projects is meant, and billed: that goes with the client's own key alone.
-const SCOPES: Names = Names::of(&["openai-organization", "openai-project", "x-goog-user-project"]);
-
 /// Client fields that carry a credential, or a signature over a request that is no longer the one sent: replaced, never
 /// merged, and redacted in records.
 const CREDENTIALS: Names = Names::of(&[
@@ -248,9 +245,6 @@ fn passes_up(
     if CREDENTIALS.has_spelled(name) {
         return own_key && OWN_KEY.has(name) && !is_of_weir(value);
     }
-    if SCOPES.has(name) && !own_key {
-        return false;
-    }
     let replaced = ours.iter().copied().flatten().any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()));
     !replaced
         && !holds_key(value)
@@ -426,14 +420,14 @@ mod tests {
     }
 
     #[test]
-    fn neither_another_method_nor_another_project_is_asked_for_by_a_field() {
-        let head = "POST / HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer mine\r\nX-HTTP-Method-Override: GET\r\n\
-                    OpenAI-Project: theirs\r\nX-Goog-User-Project: theirs\r\n\r\n";
+    fn no_other_method_is_asked_for_by_a_field() {
+        let head =
+            "POST / HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer mine\r\nX-HTTP-Method-Override: GET\r\n\r\n";
         let bare =
             "POST /base/ HTTP/1.1\r\nHost: api.example\r\nx-api-key: ours\r\nContent-Length: 3\r\n\r\n";
         assert_eq!(sent(head, &provider()), bare);
         let own = sent(head, &Provider { passthrough: true, credential: None, ..provider() });
-        assert!(own.contains("OpenAI-Project: theirs") && !own.contains("Override"), "{own}");
+        assert!(own.contains("Bearer mine") && !own.contains("Override"), "{own}");
     }
 
     #[test]

@@ -203,7 +203,10 @@ mod tests {
             ("AWS_CONFIG_FILE", "/nonexistent"),
         ];
         assert_eq!(made(&env, None), Ok(keys("AKROLE", Some("session"))));
-        assert_eq!(service.truth()[1].header("x-aws-ec2-metadata-token"), Some("t"));
+        assert_eq!(
+            service.wait(2, std::time::Duration::from_secs(10))[1].header("x-aws-ec2-metadata-token"),
+            Some("t")
+        );
     }
 
     /// With a web identity's token in a file; what the token service answers is made up.

@@ -201,7 +201,8 @@ mod tests {
         let lasting = by_metadata_at(service.addr.to_string()).expect("a token");
         assert_eq!(lasting.made, Made::Bearer("ya29.machine".into()), "it is padded with dots");
         assert!((before..=clock::wall()).contains(&(lasting.until - 3_599_000_000)));
-        let asked = &service.truth()[0];
+        // It is written down once the answer is out, which may be a moment later.
+        let asked = &service.wait(1, std::time::Duration::from_secs(10))[0];
         assert_eq!((asked.target.as_str(), asked.header("metadata-flavor")), (PATH, Some("Google")));
     }
 
