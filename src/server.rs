@@ -373,11 +373,12 @@ fn start_writer(
     restore(budgets, &mut writer, &options.snapshot)
         .map_err(|why| StartFault(format!("cannot read the balances of quotas: {why}")))?;
     let (health, tail, commands) = (writer.health(), writer.tail(), writer.commands());
-    // Few processors: the writer shares one with a serving core and must give way to it.
+    // Few processors: the writer shares one with a serving core and gives way to it, but not so far that new exchanges
+    // would have to wait for it where there is time for both.
     let nice = processors.allowed.len() < 4;
     let run = move || {
         if nice {
-            let _ = rustix::process::nice(10);
+            let _ = rustix::process::nice(5);
         }
         writer.run(&stop);
     };

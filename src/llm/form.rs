@@ -32,7 +32,8 @@ pub fn boundary<'a>(mut kinds: impl Iterator<Item = &'a [u8]>) -> Result<Option<
     let Some(kind) = kinds.next() else { return Ok(None) };
     let text = std::str::from_utf8(kind).map_err(|_| AskFault::NotAForm("its content type is no text"))?;
     let mut parts = text.split(';').map(str::trim);
-    if !parts.next().is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/")) {
+    let of_parts = |kind: &str| kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
+    if !parts.next().is_some_and(of_parts) {
         return Ok(None);
     }
     if kinds.next().is_some()

@@ -11,12 +11,12 @@ use crate::wire::json::Raw;
 pub(super) fn is_own(dialect: Dialect, name: &[u8], object: Raw<'_>) -> bool {
     let object = if object.is_array() { object.elements().next().unwrap_or(object) } else { object };
     let has = |keys: &[&str]| keys.iter().any(|key| object.at(key).is_some());
-    let text = |key: &str| object.at(key).and_then(Raw::string).unwrap_or_default();
+    let text = |key: &str| object.at(key).and_then(Raw::text).unwrap_or_default();
     // What stands first in an object is asked first, and of every language last, since it needs a look at all members.
     let own = match dialect {
         Dialect::Messages => {
             MESSAGES_EVENTS.iter().any(|event| event.as_bytes() == name)
-                || MESSAGES_EVENTS.contains(&text("type").as_str())
+                || MESSAGES_EVENTS.contains(&&*text("type"))
                 || object.at("content").is_some_and(Raw::is_array)
                 || has(&["completion", "input_tokens"])
         }
