@@ -12,7 +12,7 @@ use super::provider::ProviderSettings;
 use super::sections::{
     ConnectorsSettings, DatabaseSettings, ExporterSettings, HookSettings, McpSettings, PolicySettings,
 };
-use crate::base::settings::{At, Kind, Place, Reader, SecretText, Setting, Tree};
+use crate::base::settings::{At, Entry, Kind, Place, Reader, SecretText, Setting, Tree};
 use crate::llm::price::settings::PricesSettings;
 use crate::policy::grant::settings::{GrantSettings, TempGrant};
 use crate::policy::identity::settings::{Network, SourceSettings};
@@ -350,12 +350,32 @@ impl Setting for Listener {
     }
 }
 
+/// Keys which the incumbent's own tools write as `""` where nothing is chosen: they are as good as absent.
+const BLANK_IS_ABSENT: [&str; 6] =
+    ["apikey", "auth_mode", "authorization", "cost_basis", "fail_policy", "on_exceed"];
+
+fn leave_out_blanks(tree: &mut Tree) {
+    match &mut tree.kind {
+        Kind::Map(entries) => {
+            let is_blank = |entry: &Entry| {
+                BLANK_IS_ABSENT.contains(&entry.key.as_str())
+                    && matches!(&entry.value.kind, Kind::Text(text) if text.is_empty())
+            };
+            entries.retain(|entry| !is_blank(entry));
+            entries.iter_mut().for_each(|entry| leave_out_blanks(&mut entry.value));
+        }
+        Kind::List(items) => items.iter_mut().for_each(leave_out_blanks),
+        _ => {}
+    }
+}
+
 impl File {
     /// Read the text. Everything that is wrong with its form is in the reader's problems.
     #[must_use]
     pub fn read(text: &str) -> (Option<Self>, Reader<'_>) {
         let mut reader = Reader::new(text);
-        let tree = hujson::parse(text, &mut reader);
+        let mut tree = hujson::parse(text, &mut reader);
+        tree.iter_mut().for_each(leave_out_blanks);
         let file = tree.and_then(|tree| <Self as Setting>::read(&tree, &mut reader));
         (file, reader)
     }

@@ -2,7 +2,7 @@
 
 use super::{Compiling, shared};
 use crate::base::settings::{At, Place, Problem};
-use crate::config::file::Listener;
+use crate::config::file::{File, Listener};
 use crate::policy::glob::Glob;
 use crate::policy::grant::settings::{Capability, Role, TempCapability, TempGrant};
 use crate::policy::grant::{Gives, Grant, Group, Src};
@@ -78,6 +78,10 @@ impl Compiling<'_> {
             let what = "is the name shown for all tagged devices, not somebody";
             self.warn(&written.place, what, "use tag:x");
         }
+        if written.value.starts_with("autogroup:") || written.value.parse::<std::net::IpAddr>().is_ok() {
+            let what = "is nobody here: groups of the tailnet's own and addresses are known to its policy file alone";
+            self.warn(&written.place, what, "name people, groups or tags");
+        }
         match Src::parse(written) {
             Ok(src) => Some(src),
             Err(why) => {
@@ -93,9 +97,17 @@ impl Compiling<'_> {
         if brought || groups.iter().any(|group| group.name == name) {
             return;
         }
+        // The incumbent's files say nothing of identity, which is the tailnet's there: they are taken as they are.
+        let File { server, identity, groups: listed, .. } = &self.file;
+        let says_nothing = server.is_none() && identity.is_none() && listed.is_empty();
         let problem = match self.takes_keys() {
             true => Problem::warning(&written.place, format!("no group {name:?} in \"groups\""))
                 .expected(format!("mint keys that bring it: weir key create NAME --group {name}")),
+            false if says_nothing => Problem::warning(
+                &written.place,
+                format!("nobody is in group {name:?} yet: no identity source brings groups"),
+            )
+            .expected("add {\"source\": \"tailnet\"} to \"identity\", or list the group in \"groups\""),
             false => Problem::error(
                 &written.place,
                 format!("no group {name:?}: not in \"groups\", and no identity source brings groups"),

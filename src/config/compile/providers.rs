@@ -33,10 +33,27 @@ impl Compiling<'_> {
         providers
     }
 
+    /// Regions and projects stand in paths and signatures: what would be more than one segment there is refused.
+    fn check_words(&mut self, written: &ProviderSettings) {
+        let plain = |text: &&String| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+        };
+        let regions =
+            written.region.iter().chain(written.keys.iter().filter_map(|slot| slot.region.as_ref()));
+        for odd in regions.chain(&written.project).filter(|text| !plain(text)) {
+            self.error(
+                &written.place,
+                format!("has the region or project {odd:?}"),
+                "letters, digits, - _ . :",
+            );
+        }
+    }
+
     fn provider(&mut self, id: &At<String>, written: &ProviderSettings) -> Option<Provider> {
         self.check_id(id);
         self.check_address(written);
         self.check_models(written);
+        self.check_words(written);
         let credential = self.credential(written);
         let shows = credential.clone().unwrap_or_default();
         let flags = self.flags(written);

@@ -33,6 +33,11 @@ fn files_of_the_incumbent_are_accepted_as_they_are() {
     assert!(grants.warnings.iter().any(|problem| problem.what.contains("vertex.json cannot be read")));
     let temp = accepted(&here("tests/cases/config/incumbent-temp-grants.json"));
     assert_eq!((temp.snapshot.grants.len(), temp.snapshot.buckets.len()), (4, 2));
+    let blanks = loaded(&here("tests/cases/config/incumbent-blanks.json"), false).expect("accepted as it is");
+    for said in ["nobody is in group \"ai-users\" yet", "groups of the tailnet's own", "local: has no apikey"]
+    {
+        assert!(blanks.warnings.iter().any(|problem| problem.to_string().contains(said)), "{said}");
+    }
     assert!(
         temp.warnings.iter().any(|problem| problem.to_string().contains("temp_grants is the older form"))
     );
