@@ -10,7 +10,7 @@
 
 use super::{Draft, Effect, chat, counted, error_in, reported_cost};
 use crate::llm::likeness::Unread;
-use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::meter::{BilledRun, Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
@@ -27,6 +27,10 @@ pub(crate) struct Reader {
     items: Vec<Option<u64>>,
     /// The reply of `input_tokens`.
     counted: Option<u64>,
+    /// Web searches by the provider's own count.
+    searched: Option<u64>,
+    /// Images that another model has made, billed at its price.
+    images: Option<BilledRun>,
 }
 
 impl Reader {
@@ -51,7 +55,7 @@ impl Reader {
                 self.terminal(event);
             }
             // Fields nested or flat.
-            "error" => self.draft.error = error_in(event).or_else(|| event.value()),
+            "error" | "response.error" => self.draft.error = error_in(event).or_else(|| event.value()),
             _ if event.at("error").is_some() && event.at("type").is_none() => {
                 self.draft.error = error_in(event)
             }
@@ -79,11 +83,15 @@ impl Reader {
             (Some(written), _) => {
                 if let Some(usage) = written.raw().map(UsageMembers::of) {
                     let said = normal(&usage);
-                    let web_searches = web_searches.or(said.web_searches);
+                    let web_searches = self.searched.or(web_searches).or(said.web_searches);
                     reading.usage = Usage { web_searches, file_searches, ..said };
                     reading.reported_cost_nanodollars = reported_cost(&usage);
                 }
                 reading.wire_usage = Some(written);
+                if let Some(images) = self.images {
+                    let text = BilledRun { usage: reading.usage, ..BilledRun::default() };
+                    reading.billed_runs = vec![text, images];
+                }
             }
             (None, Some(count)) => reading.usage = counted(count),
             (None, None) => {}
@@ -108,6 +116,7 @@ impl Reader {
                 b"usage" => self.usage = WireUsage::of(value),
                 b"service_tier" => self.draft.terms.service_tier = value.string(),
                 b"error" => self.draft.error = value.value(),
+                b"tool_usage" => self.tool_usage(response, value),
                 b"output" if !output_read => {
                     for (index, item) in (0..).zip(value.elements()) {
                         self.tool(item, Some(index));
@@ -119,6 +128,17 @@ impl Reader {
         let reason = response.at("incomplete_details").and_then(|details| details.at("reason"));
         if let Some(reason) = reason {
             self.draft.stop = reason.string();
+        }
+    }
+
+    /// What the tools that the provider runs took, beside the model's own tokens.
+    fn tool_usage(&mut self, response: Raw<'_>, used: Raw<'_>) {
+        let searches = used.at("web_search").and_then(|search| search.at("num_requests")?.count());
+        self.searched = searches.filter(|searches| *searches > 0);
+        let Some(images) = used.at("image_gen").map(UsageMembers::of) else { return };
+        if images.count("total_tokens").is_some_and(|total| total > 0) {
+            let model = image_model(response).unwrap_or_else(|| IMAGES.into());
+            self.images = Some(BilledRun { model: Some(model), usage: normal(&images), prompt: None });
         }
     }
 
@@ -189,6 +209,15 @@ const ARGUMENTS: &[&str] = &["arguments", "input", "action", "operation", "code"
 fn argument_text(value: Raw<'_>) -> Option<String> {
     let empty = value.is_object() && value.members().next().is_none();
     if value.is_string() { value.string() } else { (!empty).then(|| super::raw_text(value)) }
+}
+
+/// In place of the name of a model that makes images, where a response does not say: it has no price.
+const IMAGES: &str = "(images)";
+
+/// The model that makes a response's images, if its tools name one.
+fn image_model(response: Raw<'_>) -> Option<String> {
+    let is_it = |tool: &Raw<'_>| tool.at("type").and_then(Raw::text).as_deref() == Some("image_generation");
+    response.at("tools")?.elements().find(is_it)?.at("model")?.string()
 }
 
 /// Whether a web search call is one of the actions beside searching.
