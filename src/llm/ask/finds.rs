@@ -56,6 +56,9 @@ enum ToolKey {
     Body,
     /// `tools`: a namespace.
     Tools,
+    /// `parameters`: of a function its schema, of OpenRouter's own tools their settings, with a model among them.
+    Settings,
+    SettingsModel,
     #[default]
     Other,
 }
@@ -241,8 +244,13 @@ impl Finds {
                     _ if key.eq_ignore_ascii_case(b"model") => ToolKey::Model,
                     b"function" | b"custom" => ToolKey::Body,
                     b"tools" => ToolKey::Tools,
+                    _ if key.eq_ignore_ascii_case(b"parameters") => ToolKey::Settings,
                     _ => ToolKey::Other,
                 }
+            }
+            (TOOL_BODY_MEMBER, ToolKey::Settings | ToolKey::SettingsModel) => {
+                let is_model = key.eq_ignore_ascii_case(b"model");
+                self.tool.key = if is_model { ToolKey::SettingsModel } else { ToolKey::Settings };
             }
             (TOOL_BODY_MEMBER, ToolKey::Body) if key == b"name" => self.tool.key = ToolKey::Name,
             // The next member of the tool sets it anew.
@@ -267,7 +275,9 @@ impl Finds {
                 self.tools.push(span);
             }
             (TOOL_MEMBER, ToolKey::Kind) => self.tool.kind = Some(span),
-            (TOOL_MEMBER, ToolKey::Model) => self.tool_models.push(span),
+            (TOOL_MEMBER, ToolKey::Model) | (TOOL_BODY_MEMBER, ToolKey::SettingsModel) => {
+                self.tool_models.push(span);
+            }
             (TOOL_MEMBER, ToolKey::Tools) => {
                 self.tool.holds = true;
                 self.tool_lists.push(span);
@@ -442,7 +452,8 @@ fn names_of(tool: Raw<'_>) -> Vec<String> {
 }
 
 fn models_of(tool: Raw<'_>) -> Vec<String> {
-    spelt(tool, "model").filter_map(Raw::string).collect()
+    let settings = spelt(tool, "parameters").flat_map(|settings| spelt(settings, "model"));
+    spelt(tool, "model").chain(settings).filter_map(Raw::string).collect()
 }
 
 /// Every member of that name, in any spelling that somebody behind us might read: which of several counts is theirs to

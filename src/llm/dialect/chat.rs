@@ -379,8 +379,9 @@ const CACHE_READ_AUDIO: &[&str] = &["input_token_details.cached_tokens_details.a
 const WEB_SEARCHES: &[&str] = &[
     // xAI.
     "server_side_tool_usage_details.web_search_calls",
-    // Claude behind compatible gateways.
+    // Claude behind compatible gateways; OpenRouter.
     "server_tool_use.web_search_requests",
+    "server_tool_use_details.web_search_requests",
 ];
 
 const AUDIO_OUT: &[&str] = &["completion_tokens_details.audio_tokens", "output_token_details.audio_tokens"];
