@@ -78,7 +78,8 @@ impl Reader {
         }
         let merged;
         let written = if self.later_usage.is_empty() {
-            Raw::whole(&self.first_usage)
+            // It was a value in one that was whole.
+            Some(Raw::cut_off(&self.first_usage)).filter(|usage| usage.is_object())
         } else {
             merged = merge(&self.first_usage, self.later_usage);
             Raw::whole(merged.as_bytes())

@@ -4,13 +4,15 @@
 //! ways to get them, chosen once per call: AVX2 where the processor has it, SSE2 on every other x86-64, a table
 //! elsewhere. The table is the reference that the others are tested against.
 //!
-//! [`text_end`] and [`spaces_end`] are the same idea for the short texts of events, thirty-two bytes at a time.
+//! [`text_end`], [`quote_or_backslash`] and [`spaces_end`] are the same idea for the short texts of events, thirty-two bytes at a time.
 //!
 //! The only `unsafe` of the JSON readers lives here: two loads and the call into the AVX2 path.
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "vector loads and a call that needs a runtime check of the processor")
 )]
+
+use memchr::memchr2;
 
 /// Bytes per block.
 pub const BLOCK: usize = 64;
@@ -62,6 +64,23 @@ pub fn text_end(text: &[u8], mut at: usize) -> Option<usize> {
             b'\\' if *text.get(at + 1)? >= 0x20 => at += 2,
             _ => return None,
         }
+    }
+}
+
+/// Index of the first quote or backslash at or after `at`. Most strings of a small object end within one look, for which
+/// a search through a long text is too much ado.
+#[inline]
+#[must_use]
+pub fn quote_or_backslash(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match piece(text, at, odd_in_text) {
+            Some(0) | None => return memchr2(b'"', b'\\', text.get(at..)?).map(|n| at + n),
+            Some(odd) => at += odd.trailing_zeros() as usize,
+        }
+        if *text.get(at)? >= 0x20 {
+            return Some(at);
+        }
+        at += 1;
     }
 }
 
@@ -340,6 +359,8 @@ mod tests {
             for at in [0, length / 3, length] {
                 let wanted = if length < 32 { None } else { text_end_slow(&text, at) };
                 assert_eq!(text_end(&text, at), wanted, "{text:?} from {at}");
+                let wanted = text.iter().skip(at).position(|b| matches!(b, b'"' | b'\\')).map(|n| at + n);
+                assert_eq!(quote_or_backslash(&text, at), wanted, "{text:?} from {at}");
                 let wanted = text.iter().skip(at).position(|b| *b != b' ').filter(|_| length >= 32);
                 assert_eq!(spaces_end(&text, at), wanted.map(|n| at + n), "{text:?} from {at}");
             }

@@ -13,8 +13,6 @@ mod text;
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
-
 pub use text::{unescape, unescape_start};
 
 /// Deepest nesting that is followed; deeper is unreadable.
@@ -236,7 +234,7 @@ fn skip_string(text: &[u8], start: usize) -> Option<usize> {
     }
     let mut at = start + 1;
     loop {
-        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        at = blocks::quote_or_backslash(text, at)?;
         if text[at] == b'"' {
             return Some(at + 1);
         }
