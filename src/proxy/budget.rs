@@ -135,10 +135,11 @@ fn try_reserve(core: &Core, draw: &Draw<'_>, pass: Pass) -> Result<Held, Refusal
         }
         false => (later(core, &snapshot, draw), FREE),
     };
-    let groups = groups(&snapshot, draw);
+    let (user, groups) =
+        (draw.principal.map_or_else(Default::default, Principal::called), groups(&snapshot, draw));
     let drawn = Drawn {
         buckets: &draw.hop.buckets,
-        fill: fill(draw, &asked, &groups),
+        fill: fill(draw, &asked, &user, &groups),
         likely,
         most,
         unpriced_allowed: draw.provider.unpriced_allowed,
@@ -467,10 +468,10 @@ fn groups<'a>(snapshot: &'a Snapshot, draw: &Draw<'a>) -> Vec<&'a str> {
     }
 }
 
-fn fill<'a>(draw: &Draw<'a>, asked: &Asked<'a>, groups: &'a [&'a str]) -> Fill<'a> {
+fn fill<'a>(draw: &Draw<'a>, asked: &Asked<'a>, user: &'a str, groups: &'a [&'a str]) -> Fill<'a> {
     let said = |text: &'a str| Some(text).filter(|text| !text.is_empty());
     Fill {
-        user: draw.principal.map_or("", |principal| &principal.name),
+        user,
         node: draw.principal.and_then(|principal| principal.node.as_deref()),
         groups,
         agent: said(&draw.caller.agent),

@@ -2,6 +2,7 @@
 //! nothing of it reaches a provider. Attempts to pass for somebody else stand in `identity`, broken framing in `bad_input`.
 
 mod browser;
+mod budgets;
 mod files;
 mod heads;
 mod models;

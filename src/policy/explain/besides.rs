@@ -45,8 +45,9 @@ impl Telling<'_> {
 
     /// As far as the question says; what it does not stands as it is written.
     fn filled(&self, template: &str, principal: &Principal) -> String {
+        let user = principal.called();
         let known = [
-            ("<user>", Some(&*principal.name)),
+            ("<user>", Some(&*user)),
             ("<node>", principal.node.as_deref()),
             ("<agent>", self.besides.agent),
             ("<model>", self.wants.model),

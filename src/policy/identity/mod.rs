@@ -16,6 +16,7 @@ pub mod peer;
 pub mod settings;
 pub mod tailnet;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -88,10 +89,20 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// The name under which it is recorded and shown. A key called like a person is not that person.
+    /// The name under which it is recorded and shown, and its budgets are kept. A key called like a person is not that
+    /// person.
     #[must_use]
     pub fn label(&self) -> String {
-        if self.kind == Kind::Key { format!("key:{}", self.name) } else { self.name.clone() }
+        self.called().into_owned()
+    }
+
+    /// The same, where a copy can be avoided.
+    #[must_use]
+    pub fn called(&self) -> Cow<'_, str> {
+        match self.kind {
+            Kind::Key => Cow::Owned(["key:", &self.name].concat()),
+            Kind::User | Kind::Device | Kind::Workload => Cow::Borrowed(&self.name),
+        }
     }
 }
 
