@@ -63,6 +63,8 @@ impl Reader {
             let usage = UsageMembers::of(written);
             reading.usage = normal(&usage);
             reading.reported_cost_nanodollars = reported_cost(&usage);
+            // Mistral says its tier there.
+            reading.terms.service_tier = reading.terms.service_tier.or_else(|| usage.text("service_tier"));
             reading.wire_usage = WireUsage::of(written);
         }
         reading

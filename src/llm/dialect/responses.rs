@@ -29,8 +29,8 @@ pub(crate) struct Reader {
     counted: Option<u64>,
     /// Web searches by the provider's own count.
     searched: Option<u64>,
-    /// Images that another model has made, billed at its price.
-    images: Option<BilledRun>,
+    /// Images that another model has made, billed at its price. Boxed: they are rare.
+    images: Option<Box<BilledRun>>,
 }
 
 impl Reader {
@@ -90,7 +90,7 @@ impl Reader {
                 reading.wire_usage = Some(written);
                 if let Some(images) = self.images {
                     let text = BilledRun { usage: reading.usage, ..BilledRun::default() };
-                    reading.billed_runs = vec![text, images];
+                    reading.billed_runs = vec![text, *images];
                 }
             }
             (None, Some(count)) => reading.usage = counted(count),
@@ -138,7 +138,8 @@ impl Reader {
         let Some(images) = used.at("image_gen").map(UsageMembers::of) else { return };
         if images.count("total_tokens").is_some_and(|total| total > 0) {
             let model = image_model(response).unwrap_or_else(|| IMAGES.into());
-            self.images = Some(BilledRun { model: Some(model), usage: normal(&images), prompt: None });
+            let run = BilledRun { model: Some(model), usage: normal(&images), prompt: None };
+            self.images = Some(Box::new(run));
         }
     }
 
