@@ -1,6 +1,6 @@
 //! Things that stay at a provider under an id: which ids a request names, and which a response makes known.
 //!
-//! A request that names none, as most do, costs two searches of its bytes; one that may is walked whole. What lies
+//! A request that names none, as most do, costs one search through its bytes; one that may is walked whole. What lies
 //! inside tool calls and schemas is the agent's own and names nothing; results may hold files, and are walked.
 //!
 //! Deliberately absent: items of stored responses (`item_reference`), which are many and whose ids nobody is told but who
@@ -8,6 +8,7 @@
 
 use std::sync::LazyLock;
 
+use aho_corasick::{PatternID, packed};
 use memchr::memmem::Finder;
 
 use super::dialect::Dialect;
@@ -42,24 +43,26 @@ const OPAQUE: [&str; 9] = [
 
 /// Whether a body may hold one of the keys, or a letter of one may be hidden behind an escape.
 fn may_name(dialect: Dialect, body: &[u8]) -> bool {
-    let Some(needles) = needles(dialect) else { return false };
-    needles.iter().any(|needle| needle.find(body).is_some()) || hides_a_letter(body)
+    needles(dialect).is_some_and(|needles| needles.may_be_in(body))
 }
 
 /// What all naming keys of a dialect have in common; none where objects have no names.
-fn needles(dialect: Dialect) -> Option<&'static [Finder<'static>]> {
-    fn made<const N: usize>(needles: [&'static str; N]) -> Vec<Finder<'static>> {
-        needles.into_iter().map(Finder::new).collect()
-    }
-    static FILES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| made(["file_id"]));
-    static MESSAGES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| made(["file_id", "\"container\""]));
-    static CACHES: LazyLock<Vec<Finder<'static>>> =
-        LazyLock::new(|| made(["achedContent", "ached_content", "ileUri", "ile_uri"]));
-    static RESPONSES: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
-        made(["previous_response_id", "\"conversation\"", "file_id", "vector_store_id", "\"container\""])
+fn needles(dialect: Dialect) -> Option<&'static Needles> {
+    static FILES: LazyLock<Needles> = LazyLock::new(|| Needles::of(&["file_id"]));
+    static MESSAGES: LazyLock<Needles> = LazyLock::new(|| Needles::of(&["file_id", "\"container\""]));
+    static CACHES: LazyLock<Needles> =
+        LazyLock::new(|| Needles::of(&["achedContent", "ached_content", "ileUri", "ile_uri"]));
+    static RESPONSES: LazyLock<Needles> = LazyLock::new(|| {
+        Needles::of(&[
+            "previous_response_id",
+            "\"conversation\"",
+            "file_id",
+            "vector_store_id",
+            "\"container\"",
+        ])
     });
-    static INTERACTIONS: LazyLock<Vec<Finder<'static>>> =
-        LazyLock::new(|| made(["previous_interaction_id", "file_id"]));
+    static INTERACTIONS: LazyLock<Needles> =
+        LazyLock::new(|| Needles::of(&["previous_interaction_id", "file_id"]));
     match dialect {
         Dialect::Messages | Dialect::Invoke => Some(&MESSAGES),
         Dialect::Chat | Dialect::Images => Some(&FILES),
@@ -70,10 +73,39 @@ fn needles(dialect: Dialect) -> Option<&'static [Finder<'static>]> {
     }
 }
 
-/// Letters, digits and underscores lie from U+0040 to U+007F but for the digits, of which no key has one.
-fn hides_a_letter(body: &[u8]) -> bool {
-    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u00"));
-    ESCAPE.find_iter(body).any(|at| matches!(body.get(at + 4), Some(b'4'..=b'7')))
+/// Several texts looked for at once, and an escape that may hide one of their letters: bodies are long.
+struct Needles {
+    /// All in one pass, where the processor has what it takes.
+    packed: Option<packed::Searcher>,
+    each: Vec<Finder<'static>>,
+}
+
+/// How an escape begins that may stand for a letter, a digit or an underscore.
+const ESCAPE: &str = "\\u00";
+
+impl Needles {
+    fn of(names: &'static [&'static str]) -> Self {
+        let all = || [ESCAPE].iter().chain(names);
+        Needles { packed: packed::Searcher::new(all()), each: all().map(|name| Finder::new(*name)).collect() }
+    }
+
+    fn may_be_in(&self, body: &[u8]) -> bool {
+        match &self.packed {
+            Some(packed) => packed
+                .find_iter(body)
+                .any(|found| found.pattern() != PatternID::ZERO || hides_a_letter(body, found.start())),
+            None => {
+                let (escape, names) = (&self.each[0], &self.each[1..]);
+                names.iter().any(|name| name.find(body).is_some())
+                    || escape.find_iter(body).any(|at| hides_a_letter(body, at))
+            }
+        }
+    }
+}
+
+/// Letters and underscores lie from U+0040 to U+007F; no key has a digit.
+fn hides_a_letter(body: &[u8], escape: usize) -> bool {
+    matches!(body.get(escape + ESCAPE.len()), Some(b'4'..=b'7'))
 }
 
 /// Ids of provider-side objects that a whole, well-formed body names.
