@@ -216,13 +216,23 @@ pub(super) fn percent_decoded(written: &str) -> String {
 
 /// Whether the client sent a key of its own that may be passed through: one of weir's is evidence, and never leaves.
 pub(super) fn has_own_key(request: &Request) -> bool {
-    let of_client = |(name, value): (&[u8], &[u8])| OWN_KEY.has(name) && !is_of_weir(value);
+    let of_client = |(name, value): (&[u8], &[u8])| OWN_KEY.has(name) && is_own(value);
     let query = request.head.target.split_once('?').map_or("", |(_, query)| query);
     request.head.fields.iter().any(of_client) || parameters(query).any(is_credential_parameter)
 }
 
+/// Whether a credential is the client's own: neither one of weir's nor what stands for none, since programs want some
+/// text there (`-`).
+fn is_own(value: &[u8]) -> bool {
+    let bare = match value.get(..7) {
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"bearer ") => &value[7..],
+        _ => value,
+    };
+    !matches!(bare.trim_ascii(), b"" | b"-") && !is_of_weir(value)
+}
+
 /// Whether a credential is one of weir's, or was meant to be.
-fn is_of_weir(value: &[u8]) -> bool {
+pub(super) fn is_of_weir(value: &[u8]) -> bool {
     memmem::find(value, WEIR_KEY).is_some()
 }
 
@@ -243,7 +253,7 @@ fn passes_up(
     ours: &[&[(String, String)]],
 ) -> bool {
     if CREDENTIALS.has_spelled(name) {
-        return own_key && OWN_KEY.has(name) && !is_of_weir(value);
+        return own_key && OWN_KEY.has(name) && is_own(value);
     }
     let replaced = ours.iter().copied().flatten().any(|(own, _)| name.eq_ignore_ascii_case(own.as_bytes()));
     !replaced
@@ -396,6 +406,12 @@ mod tests {
         let own = Provider { passthrough: true, credential: None, ..provider() };
         let head = "POST / HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer mine\r\n\r\n";
         assert!(sent(head, &own).contains("Authorization: Bearer mine\r\n"));
+        // What stands for no key is none: the one that is configured is shown.
+        let fallback = Provider { passthrough: true, ..provider() };
+        for none in ["Authorization: Bearer -", "authorization: bearer  -", "X-Api-Key: -", "Api-Key:"] {
+            let sent = sent(&format!("POST / HTTP/1.1\r\nHost: l\r\n{none}\r\n\r\n"), &fallback);
+            assert!(sent.contains("x-api-key: ours\r\n") && !sent.contains("-\r\n"), "{none}: {sent}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::Route;
 use crate::llm::socket::model_in_query;
 use crate::proxy::fault::{Fault, Kind};
+use crate::proxy::heads;
 use crate::wire::base64;
 use crate::wire::h1::{Framing, Request, Response, is_hop_by_hop, list_members, write_field};
 use crate::wire::head::{Fields, Version};
@@ -66,7 +67,7 @@ impl Offer {
         let model = request.head.query().filter(|_| named).map(model_in_query).transpose()?.flatten();
         let deflate: Vec<_> = members(fields, "sec-websocket-extensions").filter(|m| is_deflate(m)).collect();
         let protocols: Vec<_> = members(fields, "sec-websocket-protocol")
-            .filter(|p| !is_credential(p))
+            .filter(|p| !is_credential(p) && !heads::is_of_weir(p))
             .map(<[u8]>::to_vec)
             .collect();
         let mut added =
