@@ -108,6 +108,12 @@ fn hides_a_letter(body: &[u8], escape: usize) -> bool {
     matches!(body.get(escape + ESCAPE.len()), Some(b'4'..=b'7'))
 }
 
+/// Whether there is such an escape anywhere.
+pub(super) fn may_hide_a_name(text: &[u8]) -> bool {
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ESCAPE));
+    FINDER.find_iter(text).any(|at| hides_a_letter(text, at))
+}
+
 /// Ids of provider-side objects that a whole, well-formed body names.
 #[must_use]
 pub fn named(dialect: Dialect, body: &[u8]) -> Vec<String> {

@@ -25,6 +25,7 @@ pub use paths::Endpoint;
 
 use super::likeness::Unread;
 use super::meter::{Reading, ToolUse};
+use super::objects;
 use super::price::Terms;
 use super::usage::{Usage, UsageMembers};
 use crate::wire::head::Fields;
@@ -275,6 +276,8 @@ impl Reader {
 
     /// One event of a stream: an SSE event, a binary frame, a line, an element.
     pub(crate) fn event(&mut self, name: &[u8], data: &[u8]) -> Effect {
+        let spelt = spelt_out(data);
+        let data = spelt.as_deref().unwrap_or(data);
         let effect = each!(self, reader => reader.event(name, data));
         // Proxies in between say in plain text what went wrong.
         if effect == Effect::Unreadable && name == b"error" {
@@ -303,6 +306,8 @@ impl Reader {
 
     /// A body that is one JSON value.
     pub(crate) fn body(&mut self, body: Raw<'_>) {
+        let spelt = spelt_out(body.bytes());
+        let body = spelt.as_deref().and_then(Raw::whole).unwrap_or(body);
         each!(self, reader => reader.body(body));
     }
 
@@ -345,6 +350,15 @@ impl Reader {
     pub(crate) fn finish(self) -> Reading {
         each!(self, reader => reader.finish())
     }
+}
+
+/// The same value without escapes where a name could hide behind one: readers compare names as they are written. Nobody
+/// is known to write so, but every client would read it.
+fn spelt_out(text: &[u8]) -> Option<Vec<u8>> {
+    if !objects::may_hide_a_name(text) {
+        return None;
+    }
+    Raw::whole(text)?.value().map(|value| value.to_string().into_bytes())
 }
 
 /// A value's own text.
