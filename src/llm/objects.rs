@@ -8,7 +8,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{PatternID, packed};
+use aho_corasick::packed;
 use memchr::memmem::Finder;
 
 use super::dialect::Dialect;
@@ -73,45 +73,34 @@ fn needles(dialect: Dialect) -> Option<&'static Needles> {
     }
 }
 
-/// Several texts looked for at once, and an escape that may hide one of their letters: bodies are long.
+/// Several texts looked for at once: bodies are long.
 struct Needles {
     /// All in one pass, where the processor has what it takes.
     packed: Option<packed::Searcher>,
     each: Vec<Finder<'static>>,
 }
 
-/// How an escape begins that may stand for a letter, a digit or an underscore.
-const ESCAPE: &str = "\\u00";
+/// Escapes that may hide a letter of a key: letters and underscores lie from U+0040 to U+007F, and no key has a digit.
+const LETTERS: [&str; 4] = ["\\u004", "\\u005", "\\u006", "\\u007"];
 
 impl Needles {
     fn of(names: &'static [&'static str]) -> Self {
-        let all = || [ESCAPE].iter().chain(names);
+        let all = || names.iter().chain(&LETTERS);
         Needles { packed: packed::Searcher::new(all()), each: all().map(|name| Finder::new(*name)).collect() }
     }
 
     fn may_be_in(&self, body: &[u8]) -> bool {
         match &self.packed {
-            Some(packed) => packed
-                .find_iter(body)
-                .any(|found| found.pattern() != PatternID::ZERO || hides_a_letter(body, found.start())),
-            None => {
-                let (escape, names) = (&self.each[0], &self.each[1..]);
-                names.iter().any(|name| name.find(body).is_some())
-                    || escape.find_iter(body).any(|at| hides_a_letter(body, at))
-            }
+            Some(packed) => packed.find(body).is_some(),
+            None => self.each.iter().any(|name| name.find(body).is_some()),
         }
     }
 }
 
-/// Letters and underscores lie from U+0040 to U+007F; no key has a digit.
-fn hides_a_letter(body: &[u8], escape: usize) -> bool {
-    matches!(body.get(escape + ESCAPE.len()), Some(b'4'..=b'7'))
-}
-
-/// Whether there is such an escape anywhere.
+/// Whether a letter of a name may be hidden behind an escape anywhere.
 pub(super) fn may_hide_a_name(text: &[u8]) -> bool {
-    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ESCAPE));
-    FINDER.find_iter(text).any(|at| hides_a_letter(text, at))
+    static LETTERS_ALONE: LazyLock<Needles> = LazyLock::new(|| Needles::of(&[]));
+    LETTERS_ALONE.may_be_in(text)
 }
 
 /// Ids of provider-side objects that a whole, well-formed body names.
