@@ -10,7 +10,6 @@ use super::join::{Joins, shed_spans};
 use super::line::{Bodies, BodyStored, Closed, Line, LineRef, Loss, Span};
 use super::record::{CaptureState, Open, Record};
 use super::segment::RAW_BYTES_MAX;
-use super::sparse::Sparse;
 use super::store::RequestRow;
 use super::store::entry::Entry;
 use super::store::index::{Item, LinePlace};
@@ -44,8 +43,6 @@ struct Close {
 
 /// A rough size of the line of an exchange's beginning, so that a flood of them closes a batch too.
 const OPEN_LINE_BYTES: usize = 512;
-/// A line's record has a reading flattened into it, and stands beside places that are flattened, too.
-const MAPS_OF_LINE: u8 = 2;
 /// Room for lines that is kept from batch to batch.
 const LINES_KEPT_BYTES: usize = 8 << 20;
 
@@ -131,11 +128,11 @@ impl Batch {
     /// goes without what providers and clients can blow up.
     pub(super) fn close(&mut self, record: &mut Record, bodies: &Bodies) {
         let start = self.lines.len();
-        let mut made = write_line(&LineRef::Close { record, bodies }, &mut self.lines);
+        let mut made = LineRef::Close { record, bodies }.write(&mut self.lines);
         if self.lines.len() - start > RAW_BYTES_MAX {
             self.lines.truncate(start);
             leave_out_what_is_large(record);
-            made = write_line(&LineRef::Close { record, bodies }, &mut self.lines);
+            made = LineRef::Close { record, bodies }.write(&mut self.lines);
         }
         let line = start..self.lines.len();
         if made.is_err() || line.len() > RAW_BYTES_MAX {
@@ -266,20 +263,14 @@ fn without_content(line: &[u8], base: At) -> Option<(Vec<u8>, u64)> {
     }
     record.capture = CaptureState::Shed;
     let mut text = Vec::new();
-    write_line(&LineRef::Close { record, bodies }, &mut text).ok()?;
+    LineRef::Close { record, bodies }.write(&mut text).ok()?;
     Some((text, u64::from(request) + u64::from(response)))
 }
 
 fn put_line(line: &LineRef, text: &mut Vec<u8>, log: &mut Blocks) -> io::Result<Option<Span>> {
     text.clear();
-    write_line(line, text)?;
+    line.write(text)?;
     log.put_whole(text)
-}
-
-fn write_line(line: &LineRef, text: &mut Vec<u8>) -> io::Result<()> {
-    serde_json::to_writer(&mut *text, &Sparse { value: line, maps: MAPS_OF_LINE })?;
-    text.push(b'\n');
-    Ok(())
 }
 
 fn place_of(span: Span) -> LinePlace {

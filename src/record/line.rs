@@ -1,8 +1,11 @@
 //! What a line of the record log says. The log is the truth: everything the index holds can be read from here again.
 
+use std::io;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::record::{BodyKind, Open, Record};
+use super::sparse::Sparse;
 use crate::base::clock::Wall;
 use crate::base::id::ExchangeId;
 use crate::base::ring::Losses;
@@ -39,6 +42,16 @@ pub enum LineRef<'a> {
     },
     /// As [`Line::Lost`].
     Lost(&'a Loss),
+}
+
+impl LineRef<'_> {
+    /// Append the line and its line feed. What says nothing is left out of it.
+    pub(super) fn write(&self, text: &mut Vec<u8>) -> io::Result<()> {
+        // A record has a reading flattened into it, and stands beside places that are flattened, too.
+        serde_json::to_writer(&mut *text, &Sparse { value: self, maps: 2 })?;
+        text.push(b'\n');
+        Ok(())
+    }
 }
 
 /// A record and where its bodies lie.
@@ -178,18 +191,44 @@ impl<'de> Deserialize<'de> for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::llm::estimate::Estimate;
+    use crate::llm::meter::ToolUse;
     use crate::llm::usage::Usage;
+    use crate::record::record::FaultNote;
+
+    fn written(line: &LineRef) -> String {
+        let mut text = Vec::new();
+        line.write(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
 
     #[test]
     fn lines_survive_their_text() {
         let mut record = Record { id: ExchangeId(77), status: 200, ..Record::default() };
-        record.reading.usage = Usage { input_tokens: Some(3), ..Usage::default() };
-        record.reading.wire_usage = serde_json::from_str(r#"{"input_tokens":3}"#).unwrap();
+        record.reading.usage = Usage { input_tokens: Some(3), output_tokens: Some(0), ..Usage::default() };
+        record.reading.wire_usage = serde_json::from_str(r#"{"input_tokens":3,"of_it":null}"#).unwrap();
+        record.reading.error = Some(serde_json::json!({"code": null, "inner": {"message": ""}}));
+        record.reading.tool_uses.push(ToolUse { name: "Bash".into(), ..ToolUse::default() });
+        record.estimated_usage = Some(Estimate::default());
+        record.fault = Some(FaultNote { kind: "timeout".into(), ..FaultNote::default() });
         let bodies =
             Bodies { request: vec![Span { segment: 1, block: 84, at: 0, len: 10 }], response: Vec::new() };
+        for (record, bodies) in [(record, bodies), <(Record, Bodies)>::default()] {
+            let text = written(&LineRef::Close { record: &record, bodies: &bodies });
+            let back: Line = serde_json::from_str(&text).unwrap();
+            assert_eq!(back, Line::Close(Box::new(Closed { record, bodies })), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_of_earlier_versions_are_read() {
+        let record = Record { id: ExchangeId(77), status: 200, ..Record::default() };
+        let bodies = Bodies::default();
+        // They said everything.
         let text = serde_json::to_string(&LineRef::Close { record: &record, bodies: &bodies }).unwrap();
-        assert!(text.starts_with(r#"{"close":{"record":{"id":"00000000000000000000000"#), "{text}");
-        assert!(text.ends_with(r#""request":[[1,84,0,10]]}}"#), "{text}");
+        assert!(text.contains(r#""cache_read_tokens":null"#), "{text}");
+        let short = written(&LineRef::Close { record: &record, bodies: &bodies });
+        assert!(short.len() * 2 < text.len(), "{short}");
         let back: Line = serde_json::from_str(&text).unwrap();
         assert_eq!(back, Line::Close(Box::new(Closed { record, bodies })));
     }
