@@ -420,9 +420,9 @@ impl Meter {
         }
     }
 
-    /// The first byte that is not white space (as JSON knows it: RFC 8259 §2) nor a byte order mark's decides: providers answer a request for
-    /// a stream with a JSON error, and some send either under the other's content type. What stood before it is no
-    /// part of any event, in whichever pieces it came.
+    /// The first byte that is neither white space (as JSON knows it: RFC 8259 §2) nor a byte order mark's decides:
+    /// providers answer a request for a stream with a JSON error, and some send either under the other's content type.
+    /// What stood before it is no part of any event, in whichever pieces it came.
     fn decide(&mut self, text: &[u8]) {
         let Some(start) = text.iter().position(|b| !b" \t\r\n\xEF\xBB\xBF".contains(b)) else { return };
         self.framing = match text[start] {

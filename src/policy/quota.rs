@@ -31,7 +31,7 @@ use std::time::Duration;
 use super::snapshot::{Bucket, Snapshot};
 use crate::base::clock::Wall;
 pub use cell::{Balance, Cell};
-pub use name::{Fill, is_by_group, is_of};
+pub use name::{Fill, as_far_as_known, is_by_group, is_of};
 use settings::Unit;
 pub use standing::Standing;
 pub use till::{Drawn, Held, Pass, Refusal, Reservation, Till};

@@ -41,9 +41,13 @@ pub(super) struct Backlog {
 }
 
 impl Core {
-    /// Whether a new exchange is to wait.
-    pub(super) fn is_behind(&self) -> bool {
-        !self.backlog.stuck.get() && self.ring().is_behind(WAITING_MAX) && !self.is_draining()
+    /// Whether a new exchange is to wait: also where the writer has caught up, but others have waited longer.
+    pub(super) fn must_wait(&self) -> bool {
+        !self.lets_all_pass() && (self.backlog.waiting.get() > 0 || self.ring().is_behind(WAITING_MAX))
+    }
+
+    fn lets_all_pass(&self) -> bool {
+        self.backlog.stuck.get() || self.is_draining()
     }
 
     /// Wait for one's turn.
@@ -57,13 +61,12 @@ impl Core {
 
     /// As many as there is room for.
     fn let_through(&self) {
-        let room = match self.is_behind() {
-            true => 0,
+        let passing = match () {
+            () if self.lets_all_pass() => usize::MAX,
+            () if self.ring().is_behind(WAITING_MAX) => 0,
             // Each will put two.
-            false => WAITING_MAX.saturating_sub(self.ring().notes_waiting()) / 2 + 1,
+            () => (WAITING_MAX - self.ring().notes_waiting()) / 2 + 1,
         };
-        let all = self.backlog.stuck.get() || self.is_draining();
-        let passing = if all { usize::MAX } else { room };
         (0..passing.min(self.backlog.waiting.get())).for_each(|_| self.backlog.gate.notify_one());
     }
 }

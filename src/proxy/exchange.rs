@@ -1,6 +1,7 @@
 //! One request from head to record.
 //!
 //! ```text
+//!   (wait    while the writer is behind)
 //!   admit    host, origin, endpoint          → Route         refused here without reading a byte of the body
 //!   who      policy::identity                → principal     what vouched is taken out of the request
 //!   ask      read until the model is known   → Ask
@@ -47,7 +48,7 @@ pub(super) async fn serve(core: &Core, conn: &mut Conn, request: &mut Request) -
         return Box::pin(page::serve(core, conn, request)).await;
     }
     let mut account = Account::begin(core, conn, Some(request));
-    if core.is_behind() {
+    if core.must_wait() {
         Box::pin(core.caught_up()).await;
     }
     let told = survive(pin!(story(core, conn, request, &mut account))).await;

@@ -29,7 +29,7 @@ use super::objects;
 use super::price::Terms;
 use super::usage::{Usage, UsageMembers};
 use crate::wire::head::Fields;
-use crate::wire::json::Raw;
+use crate::wire::json::{Raw, written_names};
 
 /// The language of a request body and of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -352,10 +352,11 @@ impl Reader {
     }
 }
 
-/// The same value without escapes where a name could hide behind one: readers compare names as they are written. Nobody
-/// is known to write so, but every client would read it.
+/// The same value without escapes where a name hides behind one: readers compare names as they are written. Nobody is
+/// known to write so, but every client would read it. Escapes in texts are common, and such a value stays as it came: its
+/// arguments and its usage are kept byte for byte.
 fn spelt_out(text: &[u8]) -> Option<Vec<u8>> {
-    if !objects::may_hide_a_name(text) {
+    if !objects::may_hide_a_name(text) || !written_names(text).any(objects::may_hide_a_name) {
         return None;
     }
     Raw::whole(text)?.value().map(|value| value.to_string().into_bytes())

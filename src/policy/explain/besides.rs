@@ -7,6 +7,7 @@ use crate::base::settings::Place;
 use crate::policy::decide::Verdict;
 use crate::policy::grant::Gives;
 use crate::policy::identity::Principal;
+use crate::policy::quota::{self, Fill};
 use crate::policy::rights::Rights;
 
 /// What is asked besides.
@@ -43,19 +44,16 @@ impl Telling<'_> {
         }
     }
 
-    /// As far as the question says; what it does not stands as it is written.
+    /// As far as the question says.
     fn filled(&self, template: &str, principal: &Principal) -> String {
-        let user = principal.called();
-        let known = [
-            ("<user>", Some(&*user)),
-            ("<node>", principal.node.as_deref()),
-            ("<agent>", self.besides.agent),
-            ("<model>", self.wants.model),
-        ];
-        known.into_iter().fold(template.to_owned(), |name, (mark, value)| match value {
-            Some(value) => name.replace(mark, value),
-            None => name,
-        })
+        let fill = Fill {
+            user: &principal.called(),
+            node: principal.node.as_deref(),
+            agent: self.besides.agent,
+            model: self.wants.model,
+            ..Fill::default()
+        };
+        quota::as_far_as_known(template, &fill)
     }
 
     /// Which rule lets a tool be called, or not: a denial counts before what is allowed; where nothing is allowed by name,

@@ -36,6 +36,24 @@ pub fn is_by_group(template: &str) -> bool {
 
 /// Write the `nth` full name into `out`. What is not known stands as `-`, which all who lack it share.
 pub(super) fn write(out: &mut String, template: &str, fill: &Fill<'_>, nth: usize) {
+    fill_in(out, template, fill, nth, |out, _| out.push('-'));
+}
+
+/// The name as far as it is known: what is not stands as in the template.
+#[must_use]
+pub fn as_far_as_known(template: &str, fill: &Fill<'_>) -> String {
+    let mut out = String::new();
+    fill_in(&mut out, template, fill, 0, |out, what| out.extend(["<", what, ">"]));
+    out
+}
+
+fn fill_in(
+    out: &mut String,
+    template: &str,
+    fill: &Fill<'_>,
+    nth: usize,
+    unknown: impl Fn(&mut String, &str),
+) {
     out.clear();
     if !template.contains('<') {
         return out.push_str(template);
@@ -58,7 +76,10 @@ pub(super) fn write(out: &mut String, template: &str, fill: &Fill<'_>, nth: usiz
             "model" => fill.model,
             _ => None,
         };
-        push_part(out, text, |c| several && !c.is_alphanumeric() && template.contains(c));
+        match text.filter(|text| !text.is_empty()) {
+            Some(text) => push_part(out, text, |c| several && !c.is_alphanumeric() && template.contains(c)),
+            None => unknown(out, what),
+        }
         rest = after;
     }
     out.push_str(rest);
@@ -73,7 +94,10 @@ pub fn is_of(template: &str, full: &str, user: &str) -> bool {
     // Parts never hold what separates them, so each ends where the text behind it begins.
     let mut part = String::new();
     let several = template.matches('<').count() > 1;
-    push_part(&mut part, Some(user), |c| several && !c.is_alphanumeric() && template.contains(c));
+    match user {
+        "" => part.push('-'),
+        user => push_part(&mut part, user, |c| several && !c.is_alphanumeric() && template.contains(c)),
+    }
     let (mut rest, mut full) = (template, full);
     while let Some((before, behind)) = rest.split_once('<') {
         let (Some(left), Some((what, after))) = (full.strip_prefix(before), behind.split_once('>')) else {
@@ -94,8 +118,7 @@ pub fn is_of(template: &str, full: &str, user: &str) -> bool {
 }
 
 /// A part that cannot be taken for a template or reach into the next part, and has a bound.
-fn push_part(out: &mut String, text: Option<&str>, separates: impl Fn(char) -> bool) {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return out.push('-') };
+fn push_part(out: &mut String, text: &str, separates: impl Fn(char) -> bool) {
     if text.len() <= PART_CHARS_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return out.push_str(text);
     }
@@ -142,6 +165,8 @@ mod tests {
         let groups = Fill { groups: &["eng", "ops"], ..Fill::default() };
         assert_eq!(all("g:<group>", &groups), ["g:eng", "g:ops"]);
         assert_eq!(all("g:<group>", &Fill::default()), ["g:-"]);
+        let known = all("d:<user>:<model>", &fill("a:b", None))[0].replace(":-", ":<model>");
+        assert_eq!(as_far_as_known("d:<user>:<model>", &fill("a:b", None)), known);
     }
 
     #[test]

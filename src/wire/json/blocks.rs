@@ -4,7 +4,8 @@
 //! ways to get them, chosen once per call: AVX2 where the processor has it, SSE2 on every other x86-64, a table
 //! elsewhere. The table is the reference that the others are tested against.
 //!
-//! [`text_end`], [`quote_or_backslash`] and [`spaces_end`] are the same idea for the short texts of events, thirty-two bytes at a time.
+//! [`text_end`], [`quote_or_backslash`] and [`spaces_end`] are the same idea for the short texts of events, thirty-two
+//! bytes at a time.
 //!
 //! The only `unsafe` of the JSON readers lives here: two loads and the call into the AVX2 path.
 #![cfg_attr(

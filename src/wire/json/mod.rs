@@ -13,6 +13,8 @@ mod text;
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 pub use text::{unescape, unescape_start};
 
 /// Deepest nesting that is followed; deeper is unreadable.
@@ -209,6 +211,20 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
+/// Names of members as written, at every depth of a whole value, in one pass: a string that a colon follows is one.
+pub fn written_names(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + memchr(b'"', text.get(at..)?)?;
+            at = skip_string(text, start)?;
+            if text.get(skip_space(text, at)) == Some(&b':') {
+                return Some(&text[start + 1..at - 1]);
+            }
+        }
+    })
+}
+
 fn float_to_count(number: f64) -> u64 {
     number as u64
 }
@@ -334,6 +350,14 @@ mod tests {
         assert!(Raw::whole(&b"[".repeat(200)).is_none());
         let deep = [b"[".repeat(128), b"]".repeat(128)].concat();
         assert!(Raw::whole(&deep).is_some());
+    }
+
+    #[test]
+    fn names_are_found_at_every_depth_and_values_are_none() {
+        let text = br#"{"a" : "b:", "c":[{"d\"e":":"}, "f"], "\u0067": {}}"#;
+        let names: Vec<&[u8]> = written_names(text).collect();
+        assert_eq!(names, [&b"a"[..], b"c", b"d\\\"e", b"\\u0067"]);
+        assert_eq!(written_names(b"{\"a\":\"cut").count(), 1);
     }
 
     #[test]
