@@ -296,6 +296,12 @@ impl Conn {
         if self.ended { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Whether all that [`Conn::poll_gone`] and the limit were last asked to wake the task for is still to come. Whatever
+    /// has come has taken its waker along, and must be asked for again.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        !self.is_cut() && self.socket.socket().is_quiet() && !self.limit.is_due()
+    }
+
     /// Whether the core drains; if not, this connection is woken when it does.
     pub(super) fn poll_draining(&self, core: &Core, cx: &Context<'_>) -> bool {
         core.poll_draining(self.number, cx)
@@ -310,6 +316,8 @@ impl Conn {
                 Err(why) if why.kind() == ErrorKind::WouldBlock => {
                     self.limit.set_after(limit);
                     let late = poll_fn(|cx| match self.socket.poll_writable(cx) {
+                        // Whoever reads nothing is cut all the same.
+                        _ if self.poll_cut(cx) => Poll::Ready(true),
                         Poll::Ready(_) => Poll::Ready(false),
                         Poll::Pending => self.limit.poll(cx).map(|()| true),
                     });

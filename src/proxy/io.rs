@@ -290,6 +290,7 @@ impl Socket {
 
     /// A stream that gives less than there was room for has no more (epoll(7)), unless it has ended.
     fn note_read(&self, read: &io::Result<usize>, room: usize) {
+        self.watched.was_read();
         if *read.as_ref().unwrap_or(&0) < room {
             self.watched.drained();
         }
@@ -322,6 +323,11 @@ impl Socket {
     /// Ready when a read will not block: bytes, the end, or an error.
     pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
         self.watched.poll_readable(cx)
+    }
+
+    /// Ready while it is this socket's turn, whatever it has to give.
+    pub fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+        self.watched.poll_turn(cx)
     }
 
     /// Ready when a write will not block.
@@ -392,6 +398,7 @@ pub struct Deadline {
     /// No limit is later than this one.
     last: Option<Moment>,
     armed_for: Moment,
+    due: bool,
     sleep: Pin<Box<monoio::time::Sleep>>,
 }
 
@@ -400,7 +407,7 @@ impl Deadline {
     #[must_use]
     pub fn new(after: Duration) -> Self {
         let at = clock::now().plus(after);
-        Self { at, last: None, armed_for: at, sleep: Box::pin(monoio::time::sleep(after)) }
+        Self { at, last: None, armed_for: at, due: false, sleep: Box::pin(monoio::time::sleep(after)) }
     }
 
     /// Move the limit to `at`.
@@ -414,7 +421,9 @@ impl Deadline {
 
     /// Move the limit to `after` from now.
     pub fn set_after(&mut self, after: Duration) {
-        self.set(clock::now().plus(after));
+        let now = clock::now();
+        self.due = now >= self.armed_for;
+        self.set(now.plus(after));
     }
 
     /// From now on no limit is set later than this.
@@ -434,8 +443,15 @@ impl Deadline {
         Poll::Pending
     }
 
+    /// Whether, when the limit was last moved on, the timer was due: fired, it wakes nobody until [`Deadline::poll`]
+    /// arms it again.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.due
+    }
+
     fn rearm(&mut self, now: Moment) {
-        self.armed_for = self.at;
+        (self.armed_for, self.due) = (self.at, false);
         let until = monoio::time::Instant::now() + self.at.since(now);
         self.sleep.as_mut().reset(until);
     }

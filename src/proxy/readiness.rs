@@ -13,6 +13,10 @@
 //! The rule that keeps edges from being lost: a flag goes down only where the kernel has just said that there is
 //! nothing more, and an end of the connection keeps it up for good, since no further edge would tell of it.
 //!
+//! Nobody may keep the core to itself: a socket that has given [`READS_A_TURN`] times since events were last taken is not
+//! readable again before the next time, however much it has (`poll_turn`). Otherwise one provider and client that never pause
+//! would hold up every other stream, and the timers.
+//!
 //! Deliberately absent: the runtime (it waits for [`Ready::descriptor`] and calls [`Ready::take`]), and other threads.
 
 use std::cell::{Cell, RefCell};
@@ -23,15 +27,25 @@ use std::task::{Context, Poll, Waker};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
 
 /// Events taken from the kernel in one call.
 const EVENTS_AT_ONCE: usize = 256;
+/// Reads that a socket gives between two looks at the others: 1 MiB of full blocks.
+const READS_A_TURN: u32 = 16;
+/// The number of our own descriptor among the watched; no place has it.
+const BELL: u64 = u64::MAX;
 
 /// The sockets of a core.
 pub(super) struct Ready {
     epoll: OwnedFd,
     places: RefCell<Places>,
     events: RefCell<Vec<Event>>,
+    /// Times that events were taken, of which only the last few are ever compared.
+    turn: Cell<u32>,
+    /// Sockets that wait for the next turn. Rung for them, the bell makes the epoll readable, so that one comes.
+    held: RefCell<Vec<Rc<Flags>>>,
+    bell: OwnedFd,
 }
 
 /// Watched descriptors by the number that the kernel hands back for them.
@@ -51,10 +65,16 @@ struct Place {
 impl Ready {
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered: each ringing tells, and nobody has to read.
+        epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
         Ok(Self {
             epoll,
             places: RefCell::default(),
             events: RefCell::new(Vec::with_capacity(EVENTS_AT_ONCE)),
+            turn: Cell::default(),
+            held: RefCell::default(),
+            bell,
         })
     }
 
@@ -76,6 +96,8 @@ impl Ready {
 
     /// Note what has become ready, and wake who waits for it.
     pub(super) fn take(&self) {
+        self.turn.set(self.turn.get().wrapping_add(1));
+        self.held.borrow_mut().drain(..).for_each(|flags| wake(&flags.reader));
         let mut events = self.events.borrow_mut();
         loop {
             events.clear();
@@ -93,6 +115,15 @@ impl Ready {
                 return;
             }
         }
+    }
+
+    fn hold(&self, flags: Rc<Flags>) {
+        let mut held = self.held.borrow_mut();
+        if held.is_empty() {
+            // It counts to 2^64 before it refuses.
+            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        }
+        held.push(flags);
     }
 }
 
@@ -129,6 +160,9 @@ struct Flags {
     writable: Cell<bool>,
     /// The other end has ended: readable for good.
     ended: Cell<bool>,
+    /// The turn in which it was last read, and how often.
+    turn: Cell<u32>,
+    reads: Cell<u32>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
 }
@@ -166,12 +200,40 @@ pub(super) struct Watched {
 impl Watched {
     /// Ready when a read may find bytes, the end, or an error. One task at a time waits for each direction.
     pub(super) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
-        poll(&self.flags.readable, &self.flags.reader, cx)
+        match self.flags.readable.get() {
+            true => self.poll_turn(cx),
+            false => wait(&self.flags.reader, cx),
+        }
+    }
+
+    /// Ready unless it has been read so often this turn that it is the others'.
+    pub(super) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+        let flags = &self.flags;
+        if flags.reads.get() < READS_A_TURN || flags.turn.get() != self.ready.turn.get() {
+            return Poll::Ready(());
+        }
+        if flags.reads.get() == READS_A_TURN {
+            // Once a turn, however often it is asked.
+            flags.reads.set(READS_A_TURN + 1);
+            self.ready.hold(flags.clone());
+        }
+        wait(&flags.reader, cx)
+    }
+
+    /// A read gave something, or would have.
+    pub(super) fn was_read(&self) {
+        let turn = self.ready.turn.get();
+        let before = if self.flags.turn.replace(turn) == turn { self.flags.reads.get() } else { 0 };
+        // Who reads on without asking is not held twice.
+        self.flags.reads.set(READS_A_TURN.min(before + 1).max(before));
     }
 
     /// Ready when a write may take bytes.
     pub(super) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
-        poll(&self.flags.writable, &self.flags.writer, cx)
+        match self.flags.writable.get() {
+            true => Poll::Ready(()),
+            false => wait(&self.flags.writer, cx),
+        }
     }
 
     /// Whether nothing has come, as far as was taken.
@@ -201,10 +263,7 @@ impl Drop for Watched {
     }
 }
 
-fn poll(flag: &Cell<bool>, waiting: &RefCell<Option<Waker>>, cx: &Context<'_>) -> Poll<()> {
-    if flag.get() {
-        return Poll::Ready(());
-    }
+fn wait(waiting: &RefCell<Option<Waker>>, cx: &Context<'_>) -> Poll<()> {
     let mut waiting = waiting.borrow_mut();
     if !waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
         *waiting = Some(cx.waker().clone());
@@ -217,6 +276,8 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn context() -> Context<'static> {
         Context::from_waker(Waker::noop())
@@ -279,5 +340,38 @@ mod tests {
         pairs.iter().for_each(|(_, theirs)| (&*theirs).write_all(b"x").unwrap());
         ready.take();
         assert!(all.iter().all(|watched| !watched.is_quiet()));
+    }
+
+    #[test]
+    fn who_never_pauses_waits_for_the_next_turn_and_is_woken_for_it() {
+        let (ready, watched, _ours, mut theirs) = watched();
+        theirs.write_all(b"without end").unwrap();
+        ready.take();
+        for _ in 0..READS_A_TURN {
+            assert!(watched.poll_readable(&context()).is_ready());
+            watched.was_read();
+        }
+        let woken = Arc::new(Rang(AtomicBool::new(false)));
+        let waker = Waker::from(woken.clone());
+        assert!(watched.poll_readable(&Context::from_waker(&waker)).is_pending());
+        assert!(watched.poll_readable(&Context::from_waker(&waker)).is_pending(), "held once");
+        assert_eq!(ready.held.borrow().len(), 1);
+        let mut seen = [rustix::event::PollFd::new(&ready.epoll, rustix::event::PollFlags::IN)];
+        assert_eq!(
+            rustix::event::poll(&mut seen, Some(&Timespec::default())).unwrap(),
+            1,
+            "no turn would come"
+        );
+        ready.take();
+        assert!(woken.0.load(Ordering::Relaxed) && ready.held.borrow().is_empty());
+        assert!(watched.poll_readable(&context()).is_ready(), "nothing was lost");
+    }
+
+    struct Rang(AtomicBool);
+
+    impl std::task::Wake for Rang {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }

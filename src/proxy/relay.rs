@@ -21,7 +21,7 @@ mod upload;
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::conn::{After, Conn};
@@ -80,7 +80,8 @@ pub(super) struct Relay<'a, 's> {
     pub(super) conn: &'a mut Conn,
     pub(super) sending: &'a mut Sending<'s>,
     pub(super) lease: Lease,
-    /// Whether the client's farewell and the time limit have been polled and nothing but the provider woke us since.
+    /// Whether the client's farewell and the time limit have been polled, and since then only the provider's events were
+    /// handled. One of the others may have come together with such an event: [`Conn::is_undisturbed`] tells.
     pub(super) others_armed: bool,
     /// The client has left, and the rest is read for its usage.
     pub(super) gone: bool,
@@ -266,17 +267,11 @@ impl Relay<'_, '_> {
         }
         self.conn.limit.set_after(idle);
         self.others_armed = false;
-        let mut drained = true;
         while !down.done {
-            if drained {
-                self.wait_more().await?;
-            }
-            drained = true;
+            self.wait_more().await?;
             match self.read_block(down) {
                 Ok(0) => self.end_of_connection(down).await?,
-                Ok(n) => {
-                    // A short read of a plain socket took all there was: asking again would only cost a call.
-                    drained = n < down.block_bytes_max && self.lease.transport.short_read_is_all();
+                Ok(_) => {
                     self.flush(down).await?;
                     // What TLS still holds for the client must not wait for the next event.
                     self.others_armed &= !self.conn.socket.is_behind();
@@ -514,26 +509,36 @@ impl Relay<'_, '_> {
     /// Wait for the provider, the client's farewell or the time limit.
     ///
     /// Between the events of a stream the latter two stay armed with this task's waker, so that an event need not touch
-    /// them: they are polled when the task wakes and it was not the provider.
+    /// them: they are polled when the task wakes and it was not the provider, and before the provider when one of them
+    /// came together with its last event. That one's wake-up is spent, and a provider that never pauses must not drown it.
     async fn wait_response(&mut self) -> Event {
-        let (mut skip_once, mut armed) = (self.others_armed, self.others_armed);
-        let waited = poll_fn(|cx| {
-            if self.lease.transport.poll_readable(cx).is_ready() {
-                return Poll::Ready(Event::FromProvider);
+        let mut armed = self.others_armed && self.conn.is_undisturbed();
+        let mut woken = false;
+        let event = poll_fn(|cx| {
+            let from_provider = self.lease.transport.poll_readable(cx).is_ready();
+            if !armed || (woken && !from_provider) {
+                if let Poll::Ready(event) = self.poll_others(cx) {
+                    return Poll::Ready(event);
+                }
+                armed = true;
             }
-            if std::mem::take(&mut skip_once) {
-                return Poll::Pending;
-            }
-            armed = true;
-            // An unfinished upload has its own reader of the client's bytes; it is not resumed after an early answer.
-            if !self.gone && self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
-                return Poll::Ready(Event::FromClient);
-            }
-            self.conn.limit.poll(cx).map(|()| Event::Late)
+            woken = true;
+            if from_provider { Poll::Ready(Event::FromProvider) } else { Poll::Pending }
         });
-        let event = waited.await;
-        self.others_armed = armed && matches!(event, Event::FromProvider);
+        let event = event.await;
+        self.others_armed = matches!(event, Event::FromProvider);
         event
+    }
+
+    fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.conn.poll_cut(cx) {
+            return Poll::Ready(Event::Late);
+        }
+        // An unfinished upload has its own reader of the client's bytes; it is not resumed after an early answer.
+        if !self.gone && self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
+            return Poll::Ready(Event::FromClient);
+        }
+        self.conn.limit.poll(cx).map(|()| Event::Late)
     }
 
     /// The response is complete: the connection goes back to the pool if nothing is left on it.

@@ -102,6 +102,7 @@ impl Body {
                 return Ok(());
             }
             let late = poll_fn(|cx| match conn.socket.poll_readable(cx) {
+                _ if conn.poll_cut(cx) => Poll::Ready(true),
                 Poll::Ready(_) => Poll::Ready(false),
                 Poll::Pending => conn.limit.poll(cx).map(|()| true),
             });

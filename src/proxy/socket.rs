@@ -362,6 +362,10 @@ impl<'a> Pump<'a> {
 
     async fn wait(&mut self) -> Event {
         poll_fn(|cx| {
+            // Before those that may never pause.
+            if self.closing.is_none() && self.conn.poll_cut(cx) {
+                return Poll::Ready(Event::Revoked);
+            }
             if !self.down.is_sent() {
                 if self.conn.socket.poll_writable(cx).is_ready() {
                     return Poll::Ready(Event::ClientTakes);
@@ -375,9 +379,6 @@ impl<'a> Pump<'a> {
                 }
             } else if self.down.takes_more() && self.conn.socket.poll_readable(cx).is_ready() {
                 return Poll::Ready(Event::FromClient);
-            }
-            if self.closing.is_none() && self.conn.poll_cut(cx) {
-                return Poll::Ready(Event::Revoked);
             }
             // Only TLS holds anything back, and it must not wait for the next frame.
             let _ = self.conn.socket.poll_flush(cx);

@@ -123,11 +123,6 @@ impl Transport {
         }
     }
 
-    /// Whether a read that did not fill its buffer has taken all there was.
-    pub(super) fn short_read_is_all(&self) -> bool {
-        matches!(self, Transport::Plain(_))
-    }
-
     /// Send what the connection takes now, of two pieces in one call.
     pub(super) fn try_write(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         match self {
@@ -272,7 +267,7 @@ impl Sealed {
 
     fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.more {
-            return Poll::Ready(());
+            return self.socket.poll_turn(cx);
         }
         // What rustls still holds for the provider goes out while we wait for the answer.
         while !self.tls.ciphertext().is_empty() && self.socket.poll_writable(cx).is_ready() {

@@ -87,6 +87,9 @@ impl Relay<'_, '_> {
 
     async fn wait_upload(&mut self, blocked: bool) -> Event {
         poll_fn(|cx| {
+            if self.conn.poll_cut(cx) {
+                return Poll::Ready(Event::Late);
+            }
             if blocked && self.lease.transport.poll_writable(cx).is_ready() {
                 return Poll::Ready(Event::Writable);
             }

@@ -1,5 +1,7 @@
 //! Keys minted by weir: in every field, revoked with something weaker behind them, and cut.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -127,4 +129,61 @@ fn a_revoked_key_opens_nothing_more_and_a_cut_one_ends_what_runs() {
         rows[0]["outcome"].is_string().then_some(rows)
     });
     assert_eq!(rows[0]["outcome"], "refused", "{rows}");
+}
+
+/// The call comes while events wait to be read, for some of so many, and while others never pause: none may drown it.
+#[test]
+fn a_cut_reaches_every_stream_however_busy_it_is() {
+    let cut = minted("cut");
+    let gate = gate_with(std::slice::from_ref(&cut.row));
+    std::thread::scope(|scope| {
+        let streams: Vec<_> = (0..40)
+            .map(|nth| {
+                let knobs = if nth < 38 { "events=10000,delay_ms=2" } else { "events=10000000" };
+                let request = Request::messages(ASK).header("x-api-key", &cut.key).synthetic(knobs);
+                let mut client = gate.client().timeout(Duration::from_secs(20));
+                scope.spawn(move || client.send(&request).expect("an answer"))
+            })
+            .collect();
+        wait_for("all streams", || (gate.provider.requests().0 == 40).then_some(()));
+        write(gate.data.path(), &[KeyRow { revoked: Some(2), cut: true, ..cut.row.clone() }]);
+        for stream in streams {
+            let ended = stream.join().expect("a reply");
+            assert_eq!((ended.status, ended.ended), (200, Ended::Truncated));
+        }
+    });
+}
+
+/// Who does not read gets nothing more anyway, but its provider must be let go of.
+#[test]
+fn a_cut_reaches_a_stream_that_its_client_does_not_read_and_a_request_that_is_still_coming() {
+    let cut = minted("cut");
+    let gate = gate_with(std::slice::from_ref(&cut.row));
+    let begin = |length: usize, body: &str, knobs: &str| {
+        let mut stream = TcpStream::connect(gate.addr).expect("it accepts");
+        let head = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+        let key = &cut.key;
+        write!(
+            stream,
+            "{head}x-synthetic: {knobs}\r\nx-api-key: {key}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .expect("sent");
+        stream
+    };
+    let body =
+        r#"{"model":"synthetic-1","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+    let deaf = begin(body.len(), body, "events=1000000,bytes=1000");
+    let coming = begin(body.len() + 9, body, "");
+    wait_for("both", || (gate.server.as_ref().expect("runs").in_flight() == 2).then_some(()));
+    wait_for("the stream", || (gate.provider.requests().0 == 1).then_some(()));
+    write(gate.data.path(), &[KeyRow { revoked: Some(2), cut: true, ..cut.row.clone() }]);
+    wait_for("their ends", || (gate.server.as_ref().expect("runs").in_flight() == 0).then_some(()));
+    let rows = wait_for("their rows", || {
+        let (_, body) = gate.control("/api/requests?principal=key:cut");
+        let rows: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let ended = rows.as_array().expect("rows").iter().filter(|row| row["outcome"].is_string()).count();
+        (ended == 2).then_some(rows)
+    });
+    assert_eq!((&rows[0]["outcome"], &rows[1]["outcome"]), (&"refused".into(), &"refused".into()), "{rows}");
+    drop((deaf, coming));
 }
