@@ -7,7 +7,7 @@
 
 use super::{Draft, Effect, Stops, error_in, reported_cost, with_uncached};
 use crate::llm::likeness::Unread;
-use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::meter::{BilledRun, Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 
@@ -23,6 +23,8 @@ pub(crate) struct Reader {
     pub(crate) draft: Draft,
     /// Last usage object, as written.
     usage: Vec<u8>,
+    /// What each of several models took, where one name stands for them.
+    breakdown: Vec<u8>,
     /// Choice and call index of each tool call in `draft.tools`.
     calls: Vec<(u64, Option<u64>)>,
     /// Finish reason of each choice, by index.
@@ -67,6 +69,8 @@ impl Reader {
             reading.terms.service_tier = reading.terms.service_tier.or_else(|| usage.text("service_tier"));
             reading.wire_usage = WireUsage::of(written);
         }
+        let models = Raw::whole(&self.breakdown).and_then(|breakdown| breakdown.at("models"));
+        reading.billed_runs = models.into_iter().flat_map(Raw::elements).filter_map(billed_run).collect();
         reading
     }
 
@@ -102,8 +106,13 @@ impl Reader {
                     self.draft.error = object.value();
                     changed = true;
                 }
+                // Groq, whose systems run several models.
+                b"usage_breakdown" => {
+                    self.breakdown = value.bytes().to_vec();
+                    changed = true;
+                }
                 name => {
-                    changed |= self.vendors_error(name, value);
+                    changed |= self.inside(name, value);
                     consider(&mut usage, USAGE_AT_TOP, name, value);
                 }
             }
@@ -116,11 +125,19 @@ impl Reader {
         changed
     }
 
-    fn vendors_error(&mut self, name: &[u8], value: Raw<'_>) -> bool {
-        let place = ERRORS_INSIDE.iter().find(|place| place.0.as_bytes() == name);
-        let Some(error) = place.and_then(|place| value.at(place.1)) else { return false };
-        self.draft.error = self.draft.error.take().or_else(|| error.value());
-        true
+    /// What Groq keeps in a member of its own beside the usage: why it has stopped early, and the breakdown of streams.
+    fn inside(&mut self, name: &[u8], value: Raw<'_>) -> bool {
+        if name != b"x_groq" {
+            return false;
+        }
+        let (error, breakdown) = (value.at("error"), value.at("usage_breakdown"));
+        if let Some(error) = error {
+            self.draft.error = self.draft.error.take().or_else(|| error.value());
+        }
+        if let Some(breakdown) = breakdown {
+            self.breakdown = breakdown.bytes().to_vec();
+        }
+        error.or(breakdown).is_some()
     }
 
     fn choice<'a>(&mut self, choice: Raw<'a>, usage: &mut Option<(usize, Raw<'a>)>) -> bool {
@@ -227,6 +244,12 @@ impl Reader {
     }
 }
 
+/// What one of several models took.
+fn billed_run(part: Raw<'_>) -> Option<BilledRun> {
+    let usage = normal(&UsageMembers::of(part.at("usage")?));
+    Some(BilledRun { model: part.at("model").and_then(Raw::string), usage, prompt: None })
+}
+
 /// Whether a piece of arguments begins an object: as text, or as itself.
 fn begins_an_object(part: Raw<'_>) -> bool {
     part.is_object() || part.text().is_some_and(|text| text.starts_with('{'))
@@ -317,9 +340,6 @@ const USAGE_AT_TOP: &[UsagePlace] = &[
     ("x_groq", Some("usage"), 1),
 ];
 
-/// Members with an error inside, by its name there: Groq says so why it has stopped early.
-const ERRORS_INSIDE: &[(&str, &str)] = &[("x_groq", "error")];
-
 const USAGE_IN_CHOICE: &[UsagePlace] = &[
     // Moonshot.
     ("usage", None, 2),
@@ -384,6 +404,8 @@ const WEB_SEARCHES: &[&str] = &[
     // Claude behind compatible gateways; OpenRouter.
     "server_tool_use.web_search_requests",
     "server_tool_use_details.web_search_requests",
+    // Perplexity's research models.
+    "num_search_queries",
 ];
 
 const AUDIO_OUT: &[&str] = &["completion_tokens_details.audio_tokens", "output_token_details.audio_tokens"];

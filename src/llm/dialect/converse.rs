@@ -30,7 +30,7 @@ impl Reader {
             b"messageStop" => self.draft.stop = event.at("stopReason").and_then(Raw::string),
             b"metadata" => {
                 self.usage = event.at("usage").and_then(WireUsage::of);
-                self.tier(event);
+                self.terms(event);
                 self.draft.complete = true;
             }
             _ => {}
@@ -47,7 +47,7 @@ impl Reader {
         self.draft.stop = body.at("stopReason").and_then(Raw::string);
         self.usage = body.at("usage").and_then(WireUsage::of);
         self.counted = body.at("inputTokens").and_then(Raw::count);
-        self.tier(body);
+        self.terms(body);
         self.draft.error = error_in(body);
         self.draft.complete = true;
     }
@@ -63,9 +63,12 @@ impl Reader {
         reading
     }
 
-    fn tier(&mut self, object: Raw<'_>) {
+    /// The tier, and the model that a prompt router has chosen: no other answer names its model.
+    fn terms(&mut self, object: Raw<'_>) {
         let tier = object.at("serviceTier").and_then(|tier| tier.at("type")?.string());
         self.draft.terms.service_tier = tier;
+        let router = object.at("trace").and_then(|trace| trace.at("promptRouter"));
+        self.draft.model = router.and_then(|router| router.at("invokedModelId")?.string());
     }
 
     fn tool(&mut self, call: Raw<'_>, index: Option<Raw<'_>>) {
@@ -92,8 +95,11 @@ impl Reader {
 
 /// The normal form: the input excludes both cache reads and cache writes.
 pub(crate) fn normal(usage: &UsageMembers<'_>) -> Usage {
+    let (write_5m, write_1h) = (written_for(usage, "5m"), written_for(usage, "1h"));
+    let split = || Some(write_5m.unwrap_or(0).saturating_add(write_1h.unwrap_or(0)));
     let read = usage.count_in(&["cacheReadInputTokens", "cacheReadInputTokenCount"]).unwrap_or(0);
-    let write = usage.count_in(&["cacheWriteInputTokens", "cacheWriteInputTokenCount"]).unwrap_or(0);
+    let write = usage.count_in(&["cacheWriteInputTokens", "cacheWriteInputTokenCount"]).or_else(split);
+    let write = write.unwrap_or(0);
     let all = |uncached: u64| uncached.saturating_add(read).saturating_add(write);
     let input = usage.count_in(&["inputTokens", "inputTokenCount"]);
     let output = usage.count_in(&["outputTokens", "outputTokenCount"]);
@@ -105,14 +111,16 @@ pub(crate) fn normal(usage: &UsageMembers<'_>) -> Usage {
         output_tokens: output,
         cache_read_tokens: Some(read),
         cache_write_tokens: Some(write),
-        cache_write_5m_tokens: written_for(usage, "5m"),
-        cache_write_1h_tokens: written_for(usage, "1h"),
+        cache_write_5m_tokens: write_5m,
+        cache_write_1h_tokens: write_1h,
         reasoning_tokens: Some(0),
         ..Usage::default()
     })
 }
 
+/// Written to the cache for so long, by each of the checkpoints together.
 fn written_for(usage: &UsageMembers<'_>, ttl: &str) -> Option<u64> {
     let is_it = |entry: &Raw<'_>| entry.at("ttl").and_then(Raw::text).as_deref() == Some(ttl);
-    usage.at("cacheDetails")?.elements().find(is_it)?.at("inputTokens")?.count()
+    let entries = usage.at("cacheDetails")?.elements().filter(is_it);
+    entries.filter_map(|entry| entry.at("inputTokens")?.count()).reduce(u64::saturating_add)
 }

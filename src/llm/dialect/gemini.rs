@@ -78,7 +78,7 @@ impl Reader {
                 b"responseId" => Draft::first(&mut self.draft.id, value),
                 b"candidates" => value.elements().for_each(|candidate| self.candidate(candidate)),
                 b"usageMetadata" => self.take_usage(value),
-                b"promptFeedback" => self.blocked = value.at("blockReason").and_then(scalar_text),
+                b"promptFeedback" => self.blocked = value.at("blockReason").and_then(reason),
                 b"totalTokens" => self.counted = value.count(),
                 b"predictions" => value.elements().for_each(|prediction| self.prediction(prediction)),
                 b"error" => self.draft.error = error_in(chunk),
@@ -98,10 +98,12 @@ impl Reader {
     }
 
     fn candidate(&mut self, candidate: Raw<'_>) {
-        if let Some(reason) = candidate.at("finishReason").and_then(scalar_text) {
-            self.draft.complete = true;
-            // An index of zero is left out. Older models give a reason with every chunk: the last counts.
-            self.stops.note(candidate.at("index").and_then(Raw::count).unwrap_or(0), reason);
+        // An index of zero is left out. Older models give a reason with every chunk: the last counts.
+        let index = candidate.at("index").and_then(Raw::count).unwrap_or(0);
+        self.stops.begin(index);
+        if let Some(reason) = candidate.at("finishReason").and_then(reason) {
+            self.stops.note(index, reason);
+            self.draft.complete = self.stops.are_all_told();
         }
         let parts = candidate.at("content").and_then(|content| content.at("parts"));
         parts.into_iter().flat_map(Raw::elements).for_each(|part| self.part(part));
@@ -174,6 +176,11 @@ impl Reader {
             self.usage.extend_from_slice(usage.bytes());
         }
     }
+}
+
+/// A reason; the one of an enum that means none is none, be it a name or a number.
+fn reason(value: Raw<'_>) -> Option<String> {
+    scalar_text(value).filter(|reason| reason != "0" && !reason.ends_with("_UNSPECIFIED"))
 }
 
 /// A name, or the number that stands for it.

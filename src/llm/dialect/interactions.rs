@@ -27,7 +27,7 @@ impl Reader {
         let Some(event) = Raw::whole(data) else { return Effect::Unreadable };
         let kind = event.at("event_type").and_then(Raw::text);
         let kind = kind.as_deref().unwrap_or_else(|| std::str::from_utf8(name).unwrap_or_default());
-        let usage = event.at("metadata").and_then(|metadata| metadata.at("usage"));
+        let usage = running_totals(event);
         if let Some(usage) = usage {
             self.take_usage(usage);
         }
@@ -38,6 +38,9 @@ impl Reader {
             | "interaction.start"
             | "interaction.complete" => {
                 event.at("interaction").into_iter().for_each(|interaction| self.interaction(interaction));
+            }
+            "interaction.status_update" => {
+                event.at("status").into_iter().for_each(|status| self.status(status))
             }
             "step.start" => self.step(event.at("step"), event.at("index").and_then(Raw::count)),
             "step.delta" => return self.delta(event, usage.is_some()),
@@ -74,13 +77,18 @@ impl Reader {
             match key.written() {
                 b"id" => Draft::first(&mut self.draft.id, value),
                 b"model" => Draft::first(&mut self.draft.model, value),
-                b"status" => self.draft.stop = value.string().filter(|status| status != "in_progress"),
+                b"status" => self.status(value),
                 b"usage" => self.take_usage(value),
                 b"service_tier" => self.draft.terms.service_tier = value.string(),
                 b"error" => self.draft.error = value.value(),
                 _ => {}
             }
         }
+    }
+
+    /// Why it has ended, if it has.
+    fn status(&mut self, status: Raw<'_>) {
+        self.draft.stop = status.string().filter(|status| !matches!(&**status, "in_progress" | "queued"));
     }
 
     fn take_usage(&mut self, usage: Raw<'_>) {
@@ -111,13 +119,21 @@ impl Reader {
         let index = event.at("index").and_then(Raw::count);
         if let Some(slot) = self.steps.iter().rposition(|step| *step == index) {
             let held = &mut self.draft.tools[slot].arguments;
+            // Texts are parts; an object is all of it, and may have stood at the start already.
             match arguments.text() {
                 Some(part) => held.push_str(&part),
-                None => held.push_str(&raw_text(arguments)),
+                None => *held = raw_text(arguments),
             }
         }
         Effect::Read
     }
+}
+
+/// Totals up to an event, which may stand in its metadata (by either name) or beside what it says.
+fn running_totals(event: Raw<'_>) -> Option<Raw<'_>> {
+    let metadata = event.at("metadata");
+    let inside = metadata.and_then(|metadata| metadata.at("usage").or_else(|| metadata.at("total_usage")));
+    inside.or_else(|| event.at("usage"))
 }
 
 /// The normal form: thoughts beside the output, tools' additions beside the input.
@@ -138,6 +154,7 @@ fn normal(usage: &UsageMembers<'_>) -> Usage {
         tool_use_prompt_tokens: tools,
         audio_input_tokens: of_kind(usage, "input_tokens_by_modality", "audio"),
         audio_output_tokens: of_kind(usage, "output_tokens_by_modality", "audio"),
+        cache_read_audio_tokens: of_kind(usage, "cached_tokens_by_modality", "audio"),
         image_input_tokens: of_kind(usage, "input_tokens_by_modality", "image"),
         image_output_tokens: of_kind(usage, "output_tokens_by_modality", "image"),
         ..Usage::default()

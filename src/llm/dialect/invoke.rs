@@ -77,7 +77,8 @@ impl Reader {
     }
 
     pub(crate) fn body(&mut self, body: Raw<'_>) {
-        if body.at("content").is_some() {
+        // Claude's first API had completions.
+        if body.at("content").or_else(|| body.at("completion")).is_some() {
             self.claude.body(body);
         } else if body.at("output").is_some() {
             self.nova.body(body);
@@ -154,9 +155,10 @@ impl Reader {
     }
 
     fn titan(&mut self, object: Raw<'_>) {
-        let result = object.at("results").and_then(|results| results.elements().next());
+        let results = object.at("results").into_iter().flat_map(Raw::elements);
         let input = object.at("inputTextTokenCount").and_then(Raw::count);
-        let output = result.and_then(|result| result.at("tokenCount")).and_then(Raw::count);
+        let output =
+            results.filter_map(|result| result.at("tokenCount")?.count()).reduce(u64::saturating_add);
         if let (Some(input), Some(output)) = (input, output.or(self.embeds.then_some(0))) {
             self.family = only(input, output);
         }

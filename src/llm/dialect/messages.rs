@@ -159,6 +159,7 @@ impl Reader {
 
     fn block_start(&mut self, event: Raw<'_>) {
         let Some(block) = event.at("content_block") else { return };
+        self.handed_over(block);
         // The input of a streamed block is `{}` until its deltas come; one that has content is complete.
         let whole = |input: Raw<'_>| {
             let empty = input.members().next().is_none();
@@ -171,6 +172,16 @@ impl Reader {
             {
                 *last = index;
             }
+        }
+    }
+
+    /// A model that declines gives way to another in the middle of a stream; the last one named is the one that answers.
+    /// Bodies that are whole name it at their top.
+    fn handed_over(&mut self, block: Raw<'_>) {
+        if block.at("type").and_then(Raw::text).as_deref() == Some("fallback")
+            && let Some(model) = block.at("to").and_then(|to| to.at("model")?.string())
+        {
+            self.draft.model = Some(model);
         }
     }
 

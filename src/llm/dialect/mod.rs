@@ -177,24 +177,38 @@ impl Draft {
 
 /// Why each choice or candidate ended, by its index.
 #[derive(Debug, Default)]
-pub(crate) struct Stops(Vec<Option<String>>);
+pub(crate) struct Stops {
+    reasons: Vec<Option<String>>,
+    /// Bit `n` for choice `n`: it has begun.
+    begun: u128,
+}
 
 impl Stops {
     /// Choices that are told apart; more than any API allows.
     const CHOICES_MAX: usize = 128;
 
+    /// One of them has begun.
+    fn begin(&mut self, index: u64) {
+        self.begun |= u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0);
+    }
+
+    /// Whether each of those that have begun has ended.
+    fn are_all_told(&self) -> bool {
+        self.reasons.iter().flatten().count() >= self.begun.count_ones() as usize
+    }
+
     /// The last word on one of them. Some vendors send an empty one until there is a reason.
     fn note(&mut self, index: u64, reason: String) {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         if index < Self::CHOICES_MAX && !reason.is_empty() {
-            self.0.resize(self.0.len().max(index + 1), None);
-            self.0[index] = Some(reason);
+            self.reasons.resize(self.reasons.len().max(index + 1), None);
+            self.reasons[index] = Some(reason);
         }
     }
 
     /// Those that have one, in order.
     fn all(self) -> Vec<String> {
-        self.0.into_iter().flatten().collect()
+        self.reasons.into_iter().flatten().collect()
     }
 }
 

@@ -85,6 +85,7 @@ const GEMINI_MEMBERS: &[&str] = &[
     "serverContent",
     "toolCall",
     "setupComplete",
+    "error",
     "predictions",
 ];
 

@@ -8,6 +8,8 @@
 //! Usage, status and model stand in the terminal event, which repeats the whole output. Items are told apart by
 //! `output_index`: behind some proxies an item's id changes from event to event.
 
+use std::borrow::Cow;
+
 use super::{Draft, Effect, chat, counted, error_in, reported_cost};
 use crate::llm::likeness::Unread;
 use crate::llm::meter::{BilledRun, Reading, ToolUse};
@@ -50,7 +52,8 @@ impl Reader {
             "response.output_item.added" | "response.output_item.done" => self.item(event),
             "response.function_call_arguments.delta"
             | "response.custom_tool_call_input.delta"
-            | "response.mcp_call_arguments.delta" => self.arguments(event),
+            | "response.mcp_call_arguments.delta"
+            | "response.code_interpreter_call_code.delta" => self.arguments(event),
             "response.completed" | "response.incomplete" | "response.failed" | "response.done" => {
                 self.terminal(event);
             }
@@ -109,7 +112,6 @@ impl Reader {
     /// A response object: the body itself, or what a terminal event carries.
     fn response(&mut self, response: Raw<'_>) {
         self.names(response);
-        let output_read = !self.draft.tools.is_empty();
         for (key, value) in response.members().filter(|(_, value)| !value.is_null()) {
             match key.written() {
                 b"status" => self.draft.stop = value.string(),
@@ -117,17 +119,27 @@ impl Reader {
                 b"service_tier" => self.draft.terms.service_tier = value.string(),
                 b"error" => self.draft.error = value.value(),
                 b"tool_usage" => self.tool_usage(response, value),
-                b"output" if !output_read => {
-                    for (index, item) in (0..).zip(value.elements()) {
-                        self.tool(item, Some(index));
-                    }
-                }
+                b"output" => self.output(value),
                 _ => {}
             }
         }
         let reason = response.at("incomplete_details").and_then(|details| details.at("reason"));
         if let Some(reason) = reason {
             self.draft.stop = reason.string();
+        }
+    }
+
+    /// The whole output, which counts where it tells of more calls than the events did: those of a stream that was
+    /// resumed begin in its middle, and some send none.
+    fn output(&mut self, output: Raw<'_>) {
+        let calls = output.elements().filter(|item| kind_of_call(*item).is_some()).count();
+        if calls <= self.draft.tools.len() {
+            return;
+        }
+        self.items.clear();
+        self.draft.tools.clear();
+        for (index, item) in (0..).zip(output.elements()) {
+            self.tool(item, Some(index));
         }
     }
 
@@ -162,7 +174,7 @@ impl Reader {
     fn tool(&mut self, item: Raw<'_>, index: Option<u64>) {
         let Some(tool) = tool_use(item) else { return };
         self.draft.container(item.at("container_id"));
-        match self.items.iter().rposition(|i| index.is_some() && *i == index) {
+        match self.slot(index, &tool.id) {
             Some(slot) if !tool.arguments.is_empty() || tool.name != self.draft.tools[slot].name => {
                 self.draft.tools[slot] = tool;
             }
@@ -174,9 +186,17 @@ impl Reader {
         }
     }
 
+    /// The call at that place of the output; by its id where a vendor numbers nothing.
+    fn slot(&self, index: Option<u64>, id: &str) -> Option<usize> {
+        match index {
+            Some(_) => self.items.iter().rposition(|place| *place == index),
+            None => self.draft.tools.iter().rposition(|tool| !id.is_empty() && tool.id == id),
+        }
+    }
+
     fn arguments(&mut self, event: Raw<'_>) {
         let index = event.at("output_index").and_then(Raw::count);
-        let slot = self.items.iter().rposition(|i| index.is_some() && *i == index);
+        let slot = self.slot(index, "");
         if let (Some(slot), Some(part)) = (slot, event.at("delta").and_then(Raw::text)) {
             self.draft.tools[slot].arguments.push_str(&part);
         }
@@ -185,11 +205,7 @@ impl Reader {
 
 /// An output item as a tool call, if it is one: what the client is to run and what the provider runs, not their outputs.
 pub(crate) fn tool_use(item: Raw<'_>) -> Option<ToolUse> {
-    let kind = item.at("type")?.string()?;
-    let is_tool = kind.ends_with("_call") || kind == "mcp_list_tools" || kind == "mcp_approval_request";
-    if !is_tool {
-        return None;
-    }
+    let kind = kind_of_call(item)?.into_owned();
     let text = |name: &str| item.at(name).and_then(Raw::string);
     let called = match kind.strip_suffix("_call") {
         Some(short) => short.to_owned(),
@@ -204,8 +220,15 @@ pub(crate) fn tool_use(item: Raw<'_>) -> Option<ToolUse> {
     })
 }
 
+/// The item's type, if it is a call of any kind.
+fn kind_of_call(item: Raw<'_>) -> Option<Cow<'_, str>> {
+    let is_call =
+        |kind: &str| kind.ends_with("_call") || matches!(kind, "mcp_list_tools" | "mcp_approval_request");
+    item.at("type")?.text().filter(|kind| is_call(kind))
+}
+
 /// Where the kinds of calls keep what they are called with.
-const ARGUMENTS: &[&str] = &["arguments", "input", "action", "operation", "code"];
+const ARGUMENTS: &[&str] = &["arguments", "input", "action", "actions", "operation", "code"];
 
 fn argument_text(value: Raw<'_>) -> Option<String> {
     let empty = value.is_object() && value.members().next().is_none();
