@@ -7,7 +7,7 @@ use crate::wire::head::{Fields, RequestHead, ResponseHead, Version};
 
 use super::chunked::Chunked;
 use super::framing::Framing;
-use super::list_members;
+use super::{is_token, list_members};
 
 /// Bounds on a head.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,10 @@ impl HeadScan {
             }
         }
         self.seen = window.len();
+        // What is no head at all, TLS most likely, need not be waited for.
+        if !self.begun && window.get(self.line_start).is_some_and(|b| *b != b'\r' && !is_token(*b)) {
+            return Err(HeadFault::Malformed("malformed start line (RFC 9112 3)"));
+        }
         if bytes.len() >= limits.head_bytes_max { Err(HeadFault::TooLarge) } else { Ok(None) }
     }
 }
@@ -105,7 +109,7 @@ pub struct Request {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// Whether the client asks to leave HTTP/1.1 (`Upgrade` named by `Connection`).
+    /// Whether the client asks to leave HTTP/1.1 (`Upgrade` named by `Connection`), for anything but `h2c`.
     pub wants_upgrade: bool,
     /// Names that `Connection` makes hop-by-hop.
     pub connection_names: Vec<Vec<u8>>,
@@ -148,7 +152,7 @@ pub fn parse_request(bytes: &[u8], limits: &HeadLimits) -> Result<Request, HeadF
         length,
         keep_alive,
         expects_continue,
-        wants_upgrade: head.fields.get("upgrade").is_some() && about.names(b"upgrade"),
+        wants_upgrade: about.names(b"upgrade") && wants_upgrade(&head.fields),
         connection_names: about.connection,
         head,
     })
@@ -264,13 +268,19 @@ fn response_framing(about: &About, method: &str, status: u16) -> Result<Framing,
 }
 
 fn expectation(fields: &Fields, version: Version) -> Result<bool, HeadFault> {
-    match fields.get("expect") {
-        None => Ok(false),
-        // A 1.0 client's expectation is ignored (RFC 9110 10.1.1).
-        Some(_) if version == Version::Http10 => Ok(false),
-        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(true),
-        Some(_) => Err(HeadFault::Expectation),
+    let mut all = fields.all("expect").flat_map(list_members).peekable();
+    // A 1.0 client's expectation is ignored (RFC 9110 10.1.1).
+    if version == Version::Http10 || all.peek().is_none() {
+        return Ok(false);
     }
+    let known = all.all(|expected| expected.eq_ignore_ascii_case(b"100-continue"));
+    if known { Ok(true) } else { Err(HeadFault::Expectation) }
+}
+
+/// An offer of `h2c` is passed over, as RFC 9110 7.8 allows: some clients make it with every first request, which is good
+/// without it, and RFC 9113 3.1 has given it up.
+fn wants_upgrade(fields: &Fields) -> bool {
+    fields.all("upgrade").flat_map(list_members).any(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 fn version(minor: Option<u8>) -> Result<Version, HeadFault> {
@@ -303,7 +313,7 @@ fn target(method: &str, target: &str) -> Result<(String, Option<String>), HeadFa
     };
     let slash = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(slash);
-    if authority.is_empty() || authority.contains('@') {
+    if authority.is_empty() || !is_authority(authority.as_bytes()) {
         return Err(HeadFault::Malformed("absolute URL with a bad authority (RFC 9110 4.2.4)"));
     }
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -321,8 +331,26 @@ fn host(fields: &Fields, version: Version) -> Result<(), HeadFault> {
         let optional = version == Version::Http10;
         return if optional { Ok(()) } else { Err(HeadFault::Malformed("no Host (RFC 9112 3.2)")) };
     };
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._:[]%~".contains(b);
-    if value.iter().all(plain) { Ok(()) } else { Err(HeadFault::Malformed("malformed Host (RFC 9112 3.2)")) }
+    match is_authority(value) {
+        true => Ok(()),
+        false => Err(HeadFault::Malformed("malformed Host (RFC 9112 3.2)")),
+    }
+}
+
+/// A name or address, in brackets if it has colons, and perhaps a port (RFC 9110 4.2, RFC 3986 3.2); empty where there is
+/// no authority to name.
+fn is_authority(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => match rest.iter().position(|b| *b == b']') {
+            Some(end) => (&rest[..end], &rest[end + 1..]),
+            None => return false,
+        },
+        _ => value.split_at(value.iter().position(|b| *b == b':').unwrap_or(value.len())),
+    };
+    let in_brackets = value.first() == Some(&b'[');
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._%~".contains(b) || (in_brackets && *b == b':');
+    let digits = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+    host.iter().all(plain) && (port.is_empty() || port.strip_prefix(b":").is_some_and(digits))
 }
 
 fn fields(parsed: &[httparse::Header<'_>], limits: &HeadLimits) -> Result<Fields, HeadFault> {

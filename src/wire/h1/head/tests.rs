@@ -61,11 +61,17 @@ fn rfc9112_3_2_host_and_target() {
     malformed("GET / HTTP/1.1\r\n\r\n");
     malformed("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n");
     malformed("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
-    malformed("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n");
+    for odd in ["a@b", "a/b", "a, b", "a:b", "a:1:2", "a:123456", "[::1", "[::1]b", "::1", "a[b]"] {
+        malformed(&format!("GET / HTTP/1.1\r\nHost: {odd}\r\n\r\n"));
+    }
+    for good in ["", "a.", "a:", "a:1", "[::1]", "[::1]:8080", "127.0.0.1:80"] {
+        assert!(parse(&format!("GET / HTTP/1.1\r\nHost: {good}\r\n\r\n")).is_ok(), "{good}");
+    }
     malformed("GET example.com:443 HTTP/1.1\r\nHost: a\r\n\r\n");
     malformed("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n");
     malformed("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n");
     malformed("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    malformed("GET http://a\\b/ HTTP/1.1\r\nHost: a\r\n\r\n");
     let absolute = parse("GET http://api.example:80/v1/x?y=1 HTTP/1.1\r\nHost: other\r\n\r\n").unwrap().head;
     assert_eq!(
         (absolute.target.as_str(), absolute.authority.as_deref()),
@@ -109,6 +115,17 @@ fn a_head_without_end_is_refused_at_the_bound_without_scanning_again() {
         assert_eq!(scan.seen, n, "resumes where the last read ended");
     }
     assert_eq!(scan.end(&endless, &limits), Err(HeadFault::TooLarge));
+}
+
+#[test]
+fn what_begins_no_head_is_not_waited_for() {
+    let scan = |bytes: &[u8]| HeadScan::default().end(bytes, &HeadLimits::default());
+    for odd in [&b"\x16\x03\x01\x02\x00\x01"[..], b"\0", b" GET", b"\r\n\x80"] {
+        assert!(matches!(scan(odd), Err(HeadFault::Malformed(_))), "{}", odd.escape_ascii());
+    }
+    for begun in [&b""[..], b"\r", b"\r\n", b"G", b"\r\nP"] {
+        assert_eq!(scan(begun), Ok(None), "{}", begun.escape_ascii());
+    }
 }
 
 #[test]
@@ -162,9 +179,15 @@ fn connection_and_expectation() {
     let waits =
         parse("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-Continue\r\n\r\n").unwrap();
     assert!(waits.expects_continue);
-    let odd = parse("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: fries\r\n\r\n");
-    assert_eq!(odd.unwrap_err(), HeadFault::Expectation);
+    for odd in ["fries", "100-continue, fries", "100-continue\r\nExpect: fries"] {
+        let odd = parse(&format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: {odd}\r\n\r\n"));
+        assert_eq!(odd.unwrap_err(), HeadFault::Expectation);
+    }
     let upgrade =
         parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").unwrap();
     assert!(upgrade.wants_upgrade);
+    for (offer, wants) in [("h2c", false), ("h2c, websocket", true), ("H2C", false), ("tls/1.0", true)] {
+        let offer = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {offer}\r\n\r\n");
+        assert_eq!(parse(&offer).unwrap().wants_upgrade, wants, "RFC 9110 7.8: {offer}");
+    }
 }
