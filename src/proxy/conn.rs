@@ -227,6 +227,11 @@ impl Conn {
         let head_limits = HeadLimits { head_bytes_max: limits.head_bytes_max, ..HeadLimits::default() };
         let mut scan = HeadScan::default();
         self.limit.set_after(if self.ahead.is_empty() { idle } else { limits.head_timeout });
+        if !self.ahead.is_empty() {
+            // What was sent ahead needs no read, so that one who sends many would be served before all others.
+            self.socket.socket().counts_as_read();
+            poll_fn(|cx| self.socket.socket().poll_turn(cx)).await;
+        }
         loop {
             if let Some(end) = scan.end(&self.ahead, &head_limits)? {
                 let rest = self.ahead.split_off(end);
@@ -293,7 +298,8 @@ impl Conn {
             }
             self.read_ahead(core);
         }
-        if self.ended { Poll::Ready(()) } else { Poll::Pending }
+        // At the bound nothing more is read, and only the end of the connection tells.
+        if self.ended { Poll::Ready(()) } else { self.socket.socket().poll_ended(cx) }
     }
 
     /// Whether all that [`Conn::poll_gone`] and the limit were last asked to wake the task for is still to come. Whatever

@@ -419,7 +419,8 @@ async fn relayed(
             true => Box::pin(upstream::connect(core, provider, limit)).await?,
         };
         sending.account.connected(since);
-        let mut relay = Relay { core, conn, sending, lease, others_armed: false, gone: false };
+        let mut relay =
+            Relay { core, conn, sending, lease, uploaded: false, others_armed: false, gone: false };
         match relay.run(provider, hop).await {
             Ok(down) => return Ok(relay.finish(down)),
             Err(Broken::Fault(fault)) => return Err(fault),

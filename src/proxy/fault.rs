@@ -358,7 +358,7 @@ impl fmt::Display for Fault {
             Kind::Proxy => f.write_str("no way to the provider through the egress proxy"),
             Kind::Full => f.write_str("as many requests as are allowed run at this provider; try again shortly"),
             Kind::Overloaded(_) => f.write_str("the provider is overloaded; try again shortly"),
-            Kind::Busy => f.write_str("the gateway is at its memory bound; try again shortly"),
+            Kind::Busy => f.write_str("the gateway is at a bound of its own (memory, connections); try again shortly"),
             Kind::Draining => f.write_str("the gateway is shutting down; connect again"),
             Kind::Resolve => f.write_str("the provider's name could not be resolved"),
             Kind::Connect => f.write_str("no connection to the provider"),

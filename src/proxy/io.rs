@@ -156,8 +156,11 @@ impl Listener {
     /// The next connection, and its other end's address where it has one.
     pub async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         loop {
+            // Whoever connects without end leaves a turn to those who have.
+            poll_fn(|cx| self.watched.poll_turn(cx)).await;
             match rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC) {
                 Ok((socket, peer)) => {
+                    self.watched.was_read(0);
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
                     return Ok((Socket::adopt(socket)?, peer));
                 }
@@ -290,8 +293,9 @@ impl Socket {
 
     /// A stream that gives less than there was room for has no more (epoll(7)), unless it has ended.
     fn note_read(&self, read: &io::Result<usize>, room: usize) {
-        self.watched.was_read();
-        if *read.as_ref().unwrap_or(&0) < room {
+        let bytes = *read.as_ref().unwrap_or(&0);
+        self.watched.was_read(bytes);
+        if bytes < room {
             self.watched.drained();
         }
     }
@@ -330,6 +334,22 @@ impl Socket {
         self.watched.poll_turn(cx)
     }
 
+    /// Ready once the other end has ended its sending half, or both, whatever it has sent before is still to be read.
+    pub fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {
+        self.watched.poll_ended(cx)
+    }
+
+    /// Whether it has, as far as the core has looked.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.watched.has_ended()
+    }
+
+    /// Something is done for this socket's other end that no read of it asks for.
+    pub fn counts_as_read(&self) {
+        self.watched.was_read(0);
+    }
+
     /// Ready when a write will not block.
     pub fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
         self.watched.poll_writable(cx)
@@ -351,6 +371,19 @@ impl Socket {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.watched.is_quiet()
+    }
+
+    /// The number of the core's turn: what comes within one is not seen before the next.
+    #[must_use]
+    pub fn turn(&self) -> u32 {
+        self.watched.turn()
+    }
+
+    /// As [`Socket::is_quiet`], asked of the kernel: what has come within this turn counts as well.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        matches!(rustix::net::recv(self.borrow(), &mut [0u8], flags), Err(rustix::io::Errno::AGAIN))
     }
 
     /// Say that nothing more will be sent; what was sent still arrives.

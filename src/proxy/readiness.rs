@@ -31,8 +31,9 @@ use rustix::event::{EventfdFlags, eventfd};
 
 /// Events taken from the kernel in one call.
 const EVENTS_AT_ONCE: usize = 256;
-/// Reads that a socket gives between two looks at the others: 1 MiB of full blocks.
+/// Reads that a socket gives between two looks at the others, and what one of them may bring: 1 MiB of full blocks.
 const READS_A_TURN: u32 = 16;
+const BLOCK_BYTES: usize = 64 * 1024 + 1;
 /// The number of our own descriptor among the watched; no place has it.
 const BELL: u64 = u64::MAX;
 
@@ -220,12 +221,31 @@ impl Watched {
         wait(&flags.reader, cx)
     }
 
-    /// A read gave something, or would have.
-    pub(super) fn was_read(&self) {
+    /// Ready once the other end has ended, whatever of it is still to be read. In the place of [`Watched::poll_readable`].
+    pub(super) fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.has_ended() {
+            true => Poll::Ready(()),
+            false => wait(&self.flags.reader, cx),
+        }
+    }
+
+    /// Whether the other end has ended, as far as was taken.
+    pub(super) fn has_ended(&self) -> bool {
+        self.flags.ended.get()
+    }
+
+    /// The number of the turn: what comes within it is not seen before the next one.
+    pub(super) fn turn(&self) -> u32 {
+        self.ready.turn.get()
+    }
+
+    /// A read gave so many bytes, or would have given some. A long one counts for as many as would have been of blocks.
+    pub(super) fn was_read(&self, bytes: usize) {
         let turn = self.ready.turn.get();
         let before = if self.flags.turn.replace(turn) == turn { self.flags.reads.get() } else { 0 };
+        let reads = 1 + (bytes / BLOCK_BYTES) as u32;
         // Who reads on without asking is not held twice.
-        self.flags.reads.set(READS_A_TURN.min(before + 1).max(before));
+        self.flags.reads.set(READS_A_TURN.min(before.saturating_add(reads)).max(before));
     }
 
     /// Ready when a write may take bytes.
@@ -349,7 +369,7 @@ mod tests {
         ready.take();
         for _ in 0..READS_A_TURN {
             assert!(watched.poll_readable(&context()).is_ready());
-            watched.was_read();
+            watched.was_read(1);
         }
         let woken = Arc::new(Rang(AtomicBool::new(false)));
         let waker = Waker::from(woken.clone());
@@ -365,6 +385,18 @@ mod tests {
         ready.take();
         assert!(woken.0.load(Ordering::Relaxed) && ready.held.borrow().is_empty());
         assert!(watched.poll_readable(&context()).is_ready(), "nothing was lost");
+    }
+
+    #[test]
+    fn a_long_read_counts_for_the_blocks_in_it() {
+        let (ready, watched, _ours, mut theirs) = watched();
+        theirs.write_all(b"x").unwrap();
+        ready.take();
+        watched.was_read(2 << 20);
+        assert!(watched.poll_readable(&context()).is_pending());
+        ready.take();
+        (0..READS_A_TURN - 1).for_each(|_| watched.was_read(BLOCK_BYTES - 1));
+        assert!(watched.poll_readable(&context()).is_ready());
     }
 
     struct Rang(AtomicBool);

@@ -80,8 +80,12 @@ pub(super) struct Relay<'a, 's> {
     pub(super) conn: &'a mut Conn,
     pub(super) sending: &'a mut Sending<'s>,
     pub(super) lease: Lease,
-    /// Whether the client's farewell and the time limit have been polled, and since then only the provider's events were
-    /// handled. One of the others may have come together with such an event: [`Conn::is_undisturbed`] tells.
+    /// All of the request has been sent. Before that its connection is nobody else's: the provider would read the next
+    /// request as the rest of this one.
+    pub(super) uploaded: bool,
+    /// Whether the client's farewell and the time limit have been polled, and since then one of the provider's events was
+    /// handled and the limit moved on. One of the others may have come together with that event: [`Conn::is_undisturbed`]
+    /// tells.
     pub(super) others_armed: bool,
     /// The client has left, and the rest is read for its usage.
     pub(super) gone: bool,
@@ -242,7 +246,8 @@ impl Relay<'_, '_> {
 
     /// An informational response goes on to clients that can understand it; 100 has been answered by us.
     async fn pass_informational(&mut self, response: &Response) -> Result<(), Fault> {
-        if response.head.status == 100 || self.sending.request.head.version == Version::Http10 {
+        let older = self.sending.request.head.version == Version::Http10;
+        if response.head.status == 100 || older || self.gone {
             return Ok(());
         }
         let mut head = Vec::new();
@@ -266,16 +271,15 @@ impl Relay<'_, '_> {
             self.sending.account.lasts(self.core);
         }
         self.conn.limit.set_after(idle);
-        self.others_armed = false;
         while !down.done {
             self.wait_more().await?;
             match self.read_block(down) {
                 Ok(0) => self.end_of_connection(down).await?,
                 Ok(_) => {
                     self.flush(down).await?;
-                    // What TLS still holds for the client must not wait for the next event.
-                    self.others_armed &= !self.conn.socket.is_behind();
                     self.conn.limit.set_after(idle);
+                    // What TLS still holds for the client must not wait for the next event.
+                    self.others_armed = !self.conn.socket.is_behind();
                 }
                 Err(Stop::Empty) => {}
                 Err(Stop::Fault(fault)) => return Err(fault),
@@ -512,9 +516,9 @@ impl Relay<'_, '_> {
     /// them: they are polled when the task wakes and it was not the provider, and before the provider when one of them
     /// came together with its last event. That one's wake-up is spent, and a provider that never pauses must not drown it.
     async fn wait_response(&mut self) -> Event {
-        let mut armed = self.others_armed && self.conn.is_undisturbed();
+        let mut armed = std::mem::take(&mut self.others_armed) && self.conn.is_undisturbed();
         let mut woken = false;
-        let event = poll_fn(|cx| {
+        poll_fn(|cx| {
             let from_provider = self.lease.transport.poll_readable(cx).is_ready();
             if !armed || (woken && !from_provider) {
                 if let Poll::Ready(event) = self.poll_others(cx) {
@@ -524,27 +528,33 @@ impl Relay<'_, '_> {
             }
             woken = true;
             if from_provider { Poll::Ready(Event::FromProvider) } else { Poll::Pending }
-        });
-        let event = event.await;
-        self.others_armed = matches!(event, Event::FromProvider);
-        event
+        })
+        .await
     }
 
     fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if self.conn.poll_cut(cx) {
             return Poll::Ready(Event::Late);
         }
-        // An unfinished upload has its own reader of the client's bytes; it is not resumed after an early answer.
-        if !self.gone && self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready() {
+        if !self.gone && self.poll_gone(cx).is_ready() {
             return Poll::Ready(Event::FromClient);
         }
         self.conn.limit.poll(cx).map(|()| Event::Late)
     }
 
+    /// Ready once the client has left. Of an upload that is not resumed after an early answer nothing more is read, so that
+    /// only the end of the connection tells.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.sending.body.is_done() {
+            true => self.conn.poll_gone(self.core, cx),
+            false => self.conn.socket.socket().poll_ended(cx),
+        }
+    }
+
     /// The response is complete: the connection goes back to the pool if nothing is left on it.
     pub(super) fn finish(self, down: Down) -> After {
         let complete = self.sending.body.is_done();
-        if down.reusable && complete && !down.left_over {
+        if down.reusable && self.uploaded && !down.left_over {
             self.lease.give_back(self.core);
         }
         match (complete, down.towards.keep_alive) {
@@ -557,7 +567,9 @@ impl Relay<'_, '_> {
     fn no_answer(&self, so_far: &[u8], why: &str) -> Broken {
         let cause = format!("{why} after {} bytes of a response head", so_far.len());
         let fault = Fault::because(Kind::NoAnswer, cause);
-        if self.lease.reused && so_far.is_empty() { Broken::Stale(fault) } else { Broken::Fault(fault) }
+        // For a client that has left nothing is tried again.
+        let stale = self.lease.reused && so_far.is_empty() && !self.gone;
+        if stale { Broken::Stale(fault) } else { Broken::Fault(fault) }
     }
 }
 

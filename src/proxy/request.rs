@@ -97,18 +97,29 @@ impl Body {
     /// Wait for more, and take it.
     pub(super) async fn more(&mut self, core: &Core, conn: &mut Conn) -> Result<(), Fault> {
         conn.limit.set_after(core.limits().body_idle);
+        // What may have come already is tried first, unless it is the others' turn.
+        let mut tried = false;
         loop {
-            if self.take(core, conn)? {
-                return Ok(());
-            }
-            let late = poll_fn(|cx| match conn.socket.poll_readable(cx) {
-                _ if conn.poll_cut(cx) => Poll::Ready(true),
-                Poll::Ready(_) => Poll::Ready(false),
-                Poll::Pending => conn.limit.poll(cx).map(|()| true),
+            let late = poll_fn(|cx| {
+                if conn.poll_cut(cx) {
+                    return Poll::Ready(true);
+                }
+                let there = match tried {
+                    true => conn.socket.poll_readable(cx),
+                    false => conn.socket.socket().poll_turn(cx),
+                };
+                match there {
+                    Poll::Ready(()) => Poll::Ready(false),
+                    Poll::Pending => conn.limit.poll(cx).map(|()| true),
+                }
             });
             if late.await {
                 return Err(Fault::new(Kind::BodyTimeout));
             }
+            if self.take(core, conn)? {
+                return Ok(());
+            }
+            tried = true;
         }
     }
 

@@ -205,7 +205,8 @@ async fn attempt(
     let lease = Box::pin(upstream::connect(core, provider, left)).await;
     let lease = lease.map_err(|fault| sending.in_time(fault))?;
     sending.account.connected(since);
-    let relay = Relay { core, conn, sending: &mut sending, lease, others_armed: false, gone: false };
+    let relay =
+        Relay { core, conn, sending: &mut sending, lease, uploaded: false, others_armed: false, gone: false };
     let switched = relay.switch(provider, &hop).await;
     conn.limit.end_by(None);
     switched.map_err(|broken| match broken {
@@ -381,7 +382,7 @@ impl<'a> Pump<'a> {
                 return Poll::Ready(Event::FromClient);
             }
             // Only TLS holds anything back, and it must not wait for the next frame.
-            let _ = self.conn.socket.poll_flush(cx);
+            let _ = (self.conn.socket.poll_flush(cx), self.transport.poll_flush(cx));
             if self.drained_at.is_none() && self.conn.poll_draining(self.core, cx) {
                 return Poll::Ready(Event::Draining);
             }

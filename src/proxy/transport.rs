@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Ciphertext taken at once: one TLS record of the largest size.
 const SEALED_BYTES: usize = 17 * 1024;
+/// Reads in a row that may bring no plaintext: as many as a socket gives in a turn, so that it is not readable after them.
+const EMPTY_READS_MAX: usize = 16;
 
 /// What is said of a connection that ended before its handshake did.
 pub(super) const CLOSED: &str = "closed within the handshake";
@@ -153,10 +155,22 @@ impl Transport {
     pub(super) fn is_quiet(&mut self) -> bool {
         match self {
             Transport::Plain(socket) => socket.is_quiet(),
-            Transport::Tls(sealed) => {
-                sealed.socket.is_quiet()
-                    || matches!(sealed.try_read(&mut [0]), Err(why) if why.kind() == ErrorKind::WouldBlock)
-            }
+            Transport::Tls(sealed) => sealed.socket.is_quiet() || sealed.gives_nothing(),
+        }
+    }
+}
+
+impl Transport {
+    /// The number of the core's turn: what comes within one is not seen before the next.
+    pub(super) fn turn(&self) -> u32 {
+        self.socket().turn()
+    }
+
+    /// As [`Transport::is_quiet`], asked of the kernel.
+    pub(super) fn is_silent(&mut self) -> bool {
+        match self {
+            Transport::Plain(socket) => socket.is_silent(),
+            Transport::Tls(sealed) => sealed.gives_nothing(),
         }
     }
 }
@@ -200,9 +214,14 @@ impl Sealed {
         read
     }
 
+    fn gives_nothing(&mut self) -> bool {
+        matches!(self.try_read(&mut [0]), Err(why) if why.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Read what has arrived behind what `out` holds, up to `max` bytes of it.
     fn read_onto(&mut self, out: &mut Vec<u8>, max: usize) -> io::Result<usize> {
-        loop {
+        // TLS records without content could go on for ever: what is left of them waits for the next turn.
+        for _ in 0..EMPTY_READS_MAX {
             match self.tls.plaintext(out, max).map_err(broken)? {
                 PlainState::Some(n) => {
                     self.more = true;
@@ -217,6 +236,7 @@ impl Sealed {
             // Answers to what was read (handshake, key update) go out at once, or wait for `poll_readable`.
             self.flush()?;
         }
+        Err(ErrorKind::WouldBlock.into())
     }
 
     /// Take ciphertext in; false at the end of the socket.

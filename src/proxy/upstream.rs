@@ -40,6 +40,18 @@ pub(super) struct Pool(RefCell<HashMap<Way, Vec<Idle>>>);
 struct Idle {
     transport: Transport,
     since: Moment,
+    /// Turn of the core in which it was put here.
+    turn: u32,
+}
+
+impl Idle {
+    /// Whether nothing has come that would be taken for the answer to the next request. Within the turn in which it was
+    /// put here nobody has looked, so the kernel is asked.
+    fn is_good(&mut self) -> bool {
+        let seen = self.turn != self.transport.turn();
+        let quiet = if seen { self.transport.is_quiet() } else { self.transport.is_silent() };
+        quiet && clock::now().since(self.since) < IDLE_KEPT
+    }
 }
 
 impl Pool {
@@ -47,7 +59,7 @@ impl Pool {
         let mut pool = self.0.borrow_mut();
         let idle = pool.get_mut(way)?;
         while let Some(mut found) = idle.pop() {
-            if found.transport.is_quiet() && clock::now().since(found.since) < IDLE_KEPT {
+            if found.is_good() {
                 return Some(found.transport);
             }
             core.stats.add(Count::UpstreamStale, 1);
@@ -62,7 +74,8 @@ impl Pool {
         let mut pool = self.0.borrow_mut();
         let idle = pool.entry(way).or_default();
         if idle.len() < IDLE_MAX {
-            idle.push(Idle { transport, since: clock::now() });
+            let turn = transport.turn();
+            idle.push(Idle { transport, since: clock::now(), turn });
         }
     }
 
@@ -112,7 +125,7 @@ pub(super) async fn connect(core: &Core, provider: &Provider, limit: Duration) -
         let next = proxy.as_ref().map_or(origin, |proxy| &proxy.origin);
         let found = core.names.resolve(&core.asks, next).await?;
         let addresses = open(core, next, found, proxy.is_some())?;
-        let mut socket = race(&addresses).await.map_err(|why| Fault::because(Kind::Connect, why))?;
+        let mut socket = race(&addresses).await.map_err(no_connection)?;
         if let Some(proxy) = proxy {
             tunnel::open(&mut socket, proxy, origin).await?;
         }
@@ -156,7 +169,7 @@ type Attempt = Pin<Box<dyn Future<Output = (SocketAddr, io::Result<Socket>)>>>;
 
 /// Happy eyeballs (RFC 8305): addresses in turn, the next one after a failure or a head start; the first that
 /// connects wins and the others are dropped.
-async fn race(addresses: &[SocketAddr]) -> Result<Socket, String> {
+async fn race(addresses: &[SocketAddr]) -> Result<Socket, Failures> {
     let mut waiting = addresses.iter().copied();
     let mut running: Vec<Attempt> = Vec::new();
     let mut errors = Vec::new();
@@ -169,11 +182,26 @@ async fn race(addresses: &[SocketAddr]) -> Result<Socket, String> {
             None => {}
         }
     }
-    Err(errors.join("; "))
+    Err(errors)
+}
+
+/// What became of each address.
+type Failures = Vec<(SocketAddr, io::Error)>;
+
+/// Without a descriptor or a port of ours to spare nobody was asked, so it is no fault of the provider's.
+fn no_connection(failures: Failures) -> Fault {
+    let ours = |(_, why): &(SocketAddr, io::Error)| {
+        use rustix::io::Errno;
+        let code = Errno::from_io_error(why);
+        matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL))
+    };
+    let kind = if failures.iter().any(ours) { Kind::Busy } else { Kind::Connect };
+    let told: Vec<String> = failures.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+    Fault::because(kind, told.join("; "))
 }
 
 /// The first attempt to succeed; `None` when all have failed, or after the head start unless this is the last round.
-async fn first(running: &mut Vec<Attempt>, errors: &mut Vec<String>, last: bool) -> Option<Socket> {
+async fn first(running: &mut Vec<Attempt>, errors: &mut Failures, last: bool) -> Option<Socket> {
     let mut head_start = Box::pin(sleep(HEAD_START));
     poll_fn(|cx| {
         let mut at = 0;
@@ -182,7 +210,7 @@ async fn first(running: &mut Vec<Attempt>, errors: &mut Vec<String>, last: bool)
                 Poll::Pending => at += 1,
                 Poll::Ready((_, Ok(socket))) => return Poll::Ready(Some(socket)),
                 Poll::Ready((address, Err(why))) => {
-                    errors.push(format!("{address}: {why}"));
+                    errors.push((address, why));
                     drop(running.swap_remove(at));
                     if !last {
                         return Poll::Ready(None);
@@ -196,4 +224,27 @@ async fn first(running: &mut Vec<Attempt>, errors: &mut Vec<String>, last: bool)
         if last { Poll::Pending } else { head_start.as_mut().poll(cx).map(|()| None) }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::proxy::io::{Driver, run};
+
+    #[test]
+    fn what_comes_in_the_turn_of_the_answer_is_no_answer_to_the_next_request() {
+        let seen = run(Driver::Epoll, async {
+            let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+            let transport = Transport::Plain(Socket::adopt(ours.into()).expect("a socket"));
+            let turn = transport.turn();
+            let mut idle = Idle { transport, since: clock::now(), turn };
+            let before = idle.is_good();
+            theirs.write_all(b"HTTP/1.1 200 OK\r\n").expect("room");
+            (before, idle.transport.is_quiet(), idle.is_good())
+        });
+        assert_eq!(seen.expect("a core"), (true, true, false), "no turn has told of it, the kernel has");
+    }
 }

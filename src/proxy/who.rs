@@ -86,9 +86,15 @@ fn shows_key(query: &str) -> bool {
     values.map(|(_, value)| percent_decoded(value)).any(|value| value.starts_with(MARK))
 }
 
-/// Known since the connection began, or never.
+/// Known since the connection began, or never. The kernel knows nothing of a socket that its owner has closed.
 fn of_the_peer(conn: &Conn) -> Result<Vec<String>, Fault> {
-    conn.principal.is_some().then(Vec::new).ok_or_else(|| Denial::NoIdentity.into())
+    match &conn.principal {
+        Some(_) => Ok(Vec::new()),
+        None if conn.socket.socket().has_ended() => {
+            Err(Fault::because(Kind::ClientGone, "before it was known who asks"))
+        }
+        None => Err(Denial::NoIdentity.into()),
+    }
 }
 
 async fn look(core: &Core, conn: &mut Conn, request: &Request) -> Judged {

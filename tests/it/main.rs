@@ -14,6 +14,7 @@ mod foreign;
 mod gate;
 mod identity;
 mod objects;
+mod peers;
 mod policy;
 mod price;
 mod process;

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use super::{Broken, Event, Relay, write_chunk};
+use super::{Broken, Event, Relay, gone, write_chunk};
 use crate::policy::decide::Hop;
 use crate::policy::snapshot::Provider;
 use crate::proxy::credentials::signs;
@@ -16,6 +16,9 @@ use crate::wire::h1::Framing;
 
 /// Bodies up to this go out in one piece with their head: cheaper than a gathering write.
 const JOINED_BODY_BYTES: usize = 16 * 1024;
+
+const WHILE_CONNECTING: &str = "before its request was sent";
+const WHILE_SENDING: &str = "while its request was being sent";
 
 impl Relay<'_, '_> {
     /// Send head and body; ends early when the provider answers early.
@@ -39,12 +42,18 @@ impl Relay<'_, '_> {
         heads::write_request(&mut head, &outbound);
         let mut out = Outgoing::new(form, head);
         out.join_small(self.sending.body);
+        if poll_fn(|cx| Poll::Ready(self.has_left(cx))).await {
+            return Err(gone(WHILE_CONNECTING).into());
+        }
         loop {
             out.fill(self.sending.body);
             let pushed = self.push(&mut out);
             self.sending.account.request_sent(out.body_sent);
             let blocked = match pushed {
-                Ok(()) if out.is_done(self.sending.body) => return Ok(()),
+                Ok(()) if out.is_done(self.sending.body) => {
+                    self.uploaded = true;
+                    return Ok(());
+                }
                 Ok(()) => false,
                 Err(why) if why.kind() == ErrorKind::WouldBlock => true,
                 // A provider may answer and close before it has read everything; what it said decides, not the write.
@@ -53,12 +62,18 @@ impl Relay<'_, '_> {
             self.conn.limit.set_after(self.core.limits().body_idle);
             match self.wait_upload(blocked).await {
                 Event::Writable => {}
+                Event::FromClient if self.sending.body.is_done() => return Err(gone(WHILE_SENDING).into()),
                 Event::FromClient => self.more_body().await?,
                 Event::FromProvider => return Ok(()),
                 Event::Late if blocked => return Err(Fault::new(Kind::FirstByteTimeout).into()),
                 Event::Late => return Err(Fault::new(Kind::BodyTimeout).into()),
             }
         }
+    }
+
+    /// Whether the client of a complete request has left, as far as is known now.
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        self.sending.body.is_done() && self.conn.poll_gone(self.core, cx).is_ready()
     }
 
     fn form(&self) -> Upload {
@@ -93,7 +108,11 @@ impl Relay<'_, '_> {
             if blocked && self.lease.transport.poll_writable(cx).is_ready() {
                 return Poll::Ready(Event::Writable);
             }
-            if !self.sending.body.is_done() && self.conn.socket.poll_readable(cx).is_ready() {
+            let from_client = match self.sending.body.is_done() {
+                true => self.conn.poll_gone(self.core, cx),
+                false => self.conn.socket.poll_readable(cx),
+            };
+            if from_client.is_ready() {
                 return Poll::Ready(Event::FromClient);
             }
             if self.lease.transport.poll_readable(cx).is_ready() {
