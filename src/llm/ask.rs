@@ -294,7 +294,10 @@ impl AskReader {
             prompt_cache_key: text(Top::PromptCacheKey),
             session_id: text(Top::SessionId).or_else(|| self.conversation(body)),
             previous_response_id: text(Top::PreviousResponseId),
-            objects: objects::named(self.dialect, body),
+            objects: match finds.may_name {
+                true => objects::named_by_keys(self.dialect, body),
+                false => Vec::new(),
+            },
             store: value(Top::Store).map(Raw::is_true),
             user: text(Top::SafetyIdentifier).or_else(|| text(Top::User)),
             fingerprint: self.fingerprint(body, system_start.as_deref()),

@@ -1,32 +1,44 @@
 //! Things that stay at a provider under an id: which ids a request names, and which a response makes known.
 //!
-//! A request that names none, as most do, costs one search through its bytes; one that may is walked whole. What lies
-//! inside tool calls and schemas is the agent's own and names nothing; results may hold files, and are walked.
+//! A request that names none, as most do, costs a look at each of its keys while it is scanned; one that may is walked
+//! whole. What lies inside tool calls and schemas is the agent's own and names nothing; results may hold files, and are
+//! walked.
 //!
 //! Deliberately absent: items of stored responses (`item_reference`), which are many and whose ids nobody is told but who
 //! was given them.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::packed;
-use memchr::memmem::Finder;
+use memchr::memmem;
 
 use super::dialect::Dialect;
+use crate::wire::json::scan::{Key, Scan, Watch};
 use crate::wire::json::{DEPTH_MAX, Raw, unescape};
 
-/// Keys whose value is an id, or a list of ids. Containers and addresses of files are read by themselves.
-const NAMING: [&str; 10] = [
-    "previous_response_id",
-    "previous_interaction_id",
-    "conversation",
-    "file_id",
-    "file_ids",
-    "input_file_id",
-    "vector_store_ids",
-    "vector_store_id",
-    "cachedContent",
-    "cached_content",
-];
+/// Keys whose value is an id, a list of ids, a container or the address of a file; none where objects have no names.
+fn naming(dialect: Dialect) -> &'static [&'static str] {
+    match dialect {
+        Dialect::Messages | Dialect::Invoke => &["file_id", "file_ids", "input_file_id", "container"],
+        Dialect::Chat | Dialect::Images => &["file_id", "file_ids", "input_file_id"],
+        Dialect::Gemini | Dialect::CodeAssist | Dialect::Live => {
+            &["cachedContent", "cached_content", "fileUri", "file_uri"]
+        }
+        Dialect::Responses | Dialect::Realtime => &[
+            "previous_response_id",
+            "conversation",
+            "file_id",
+            "file_ids",
+            "input_file_id",
+            "vector_store_id",
+            "vector_store_ids",
+            "container",
+        ],
+        Dialect::Interactions => &["previous_interaction_id", "file_id", "file_ids", "input_file_id"],
+        _ => &[],
+    }
+}
 
 /// Keys below which everything is somebody's own data.
 const OPAQUE: [&str; 9] = [
@@ -41,75 +53,61 @@ const OPAQUE: [&str; 9] = [
     "functionResponse",
 ];
 
-/// Whether a body may hold one of the keys, or a letter of one may be hidden behind an escape.
-fn may_name(dialect: Dialect, body: &[u8]) -> bool {
-    needles(dialect).is_some_and(|needles| needles.may_be_in(body))
-}
-
-/// What all naming keys of a dialect have in common; none where objects have no names.
-fn needles(dialect: Dialect) -> Option<&'static Needles> {
-    static FILES: LazyLock<Needles> = LazyLock::new(|| Needles::of(&["file_id"]));
-    static MESSAGES: LazyLock<Needles> = LazyLock::new(|| Needles::of(&["file_id", "\"container\""]));
-    static CACHES: LazyLock<Needles> =
-        LazyLock::new(|| Needles::of(&["achedContent", "ached_content", "ileUri", "ile_uri"]));
-    static RESPONSES: LazyLock<Needles> = LazyLock::new(|| {
-        Needles::of(&[
-            "previous_response_id",
-            "\"conversation\"",
-            "file_id",
-            "vector_store_id",
-            "\"container\"",
-        ])
-    });
-    static INTERACTIONS: LazyLock<Needles> =
-        LazyLock::new(|| Needles::of(&["previous_interaction_id", "file_id"]));
-    match dialect {
-        Dialect::Messages | Dialect::Invoke => Some(&MESSAGES),
-        Dialect::Chat | Dialect::Images => Some(&FILES),
-        Dialect::Gemini | Dialect::CodeAssist | Dialect::Live => Some(&CACHES),
-        Dialect::Responses | Dialect::Realtime => Some(&RESPONSES),
-        Dialect::Interactions => Some(&INTERACTIONS),
-        _ => None,
+/// Whether a key names objects of the dialect's provider, or may once the escapes in it are undone.
+#[inline]
+pub(super) fn may_name(dialect: Dialect, key: Key<'_>) -> bool {
+    // None of them is shorter, and most keys are.
+    if key.written.len() < "file_id".len() {
+        return false;
     }
+    let names = naming(dialect);
+    names.iter().any(|name| name.as_bytes() == key.written) || (key.escaped && !names.is_empty())
 }
 
-/// Several texts looked for at once: bodies are long.
-struct Needles {
-    /// All in one pass, where the processor has what it takes.
-    packed: Option<packed::Searcher>,
-    each: Vec<Finder<'static>>,
+/// Looks at the keys of a body that nobody else scans.
+struct Keys {
+    dialect: Dialect,
+    may_name: bool,
 }
 
-/// Escapes that may hide a letter of a key: letters and underscores lie from U+0040 to U+007F, and no key has a digit.
-const LETTERS: [&str; 4] = ["\\u004", "\\u005", "\\u006", "\\u007"];
-
-impl Needles {
-    fn of(names: &'static [&'static str]) -> Self {
-        let all = || names.iter().chain(&LETTERS);
-        Needles { packed: packed::Searcher::new(all()), each: all().map(|name| Finder::new(*name)).collect() }
+impl Watch for Keys {
+    fn depth(&self) -> u32 {
+        0
     }
-
-    fn may_be_in(&self, body: &[u8]) -> bool {
-        match &self.packed {
-            Some(packed) => packed.find(body).is_some(),
-            None => self.each.iter().any(|name| name.find(body).is_some()),
-        }
+    fn key(&mut self, key: Key<'_>, _: u32) -> bool {
+        self.may_name |= may_name(self.dialect, key);
+        true
     }
+    fn open(&mut self, _: &[u8], _: u32, _: usize) {}
+    fn value(&mut self, _: &[u8], _: u32, _: Range<usize>) {}
 }
 
-/// Whether a letter of a name may be hidden behind an escape anywhere.
+/// Whether a letter of a name may be hidden behind an escape anywhere: letters and underscores lie from U+0040 to U+007F,
+/// and no key has a digit.
 pub(super) fn may_hide_a_name(text: &[u8]) -> bool {
-    static LETTERS_ALONE: LazyLock<Needles> = LazyLock::new(|| Needles::of(&[]));
-    LETTERS_ALONE.may_be_in(text)
+    const LETTERS: [&str; 4] = ["\\u004", "\\u005", "\\u006", "\\u007"];
+    /// All in one pass, where the processor has what it takes.
+    static PACKED: LazyLock<Option<packed::Searcher>> = LazyLock::new(|| packed::Searcher::new(LETTERS));
+    match &*PACKED {
+        Some(packed) => packed.find(text).is_some(),
+        None => LETTERS.iter().any(|escape| memmem::find(text, escape.as_bytes()).is_some()),
+    }
 }
 
 /// Ids of provider-side objects that a whole, well-formed body names.
 #[must_use]
 pub fn named(dialect: Dialect, body: &[u8]) -> Vec<String> {
+    let mut keys = Keys { dialect, may_name: false };
+    match Scan::default().finish(body, &mut keys) {
+        Ok(()) if !keys.may_name => Vec::new(),
+        _ => named_by_keys(dialect, body),
+    }
+}
+
+/// The same of a body that has keys which [`may_name`].
+pub(super) fn named_by_keys(dialect: Dialect, body: &[u8]) -> Vec<String> {
     let mut ids = Vec::new();
-    if may_name(dialect, body)
-        && let Some(whole) = Raw::whole(body)
-    {
+    if let Some(whole) = Raw::whole(body) {
         walk(dialect, whole, 0, &mut ids);
         ids.sort_unstable();
         ids.dedup();
@@ -139,7 +137,7 @@ fn walk(dialect: Dialect, value: Raw<'_>, depth: u32, ids: &mut Vec<String>) {
                 walk(dialect, inner, depth + 1, ids);
             }
             "container" => ids.extend(inner.string().filter(|id| id != "auto")),
-            key if NAMING.contains(&key) => take(inner, ids),
+            key if naming(dialect).contains(&key) => take(inner, ids),
             _ => walk(dialect, inner, depth + 1, ids),
         }
     }

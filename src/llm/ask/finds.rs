@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::keys::{CHOICES, MAX_TOKENS, TOPS, Top, keys};
 use crate::llm::dialect::Dialect;
-use crate::wire::json::scan::Watch;
+use crate::llm::objects;
+use crate::wire::json::scan::{Key, Watch};
 use crate::wire::json::{Raw, unescape, unescape_start};
 
 /// What the scan found: places only.
@@ -34,6 +35,8 @@ pub(super) struct Finds {
     pub(super) first_user: Option<Range<usize>>,
     pub(super) last_user: Option<Range<usize>>,
     pub(super) system: Option<Range<usize>>,
+    /// A key somewhere may name things that stay at the provider.
+    pub(super) may_name: bool,
 }
 
 /// The declared tool that the scan is in.
@@ -123,6 +126,7 @@ impl Finds {
             first_user: None,
             last_user: None,
             system: None,
+            may_name: false,
         }
     }
 
@@ -135,10 +139,8 @@ impl Finds {
     }
 
     /// `false` if the key has been there before.
-    fn top_key(&mut self, written: &[u8]) -> bool {
+    fn top_key(&mut self, key: &[u8]) -> bool {
         self.top = None;
-        let key = if written.contains(&b'\\') { unescape(written) } else { None };
-        let key = key.as_ref().map_or(written, |key| key.as_bytes());
         let Some(n) = self.keys.iter().position(|(name, _)| name.as_bytes().eq_ignore_ascii_case(key)) else {
             return true;
         };
@@ -204,9 +206,7 @@ impl Finds {
 
 impl Finds {
     #[inline]
-    fn message_key(&mut self, written: &[u8], depth: u32) {
-        let key = if written.contains(&b'\\') { unescape(written) } else { None };
-        let key = key.as_ref().map_or(written, |key| key.as_bytes());
+    fn message_key(&mut self, key: &[u8], depth: u32) {
         match depth {
             MESSAGE_MEMBER => {
                 self.message.key = match key {
@@ -233,9 +233,7 @@ impl Finds {
     }
 
     #[inline]
-    fn tool_key(&mut self, written: &[u8], depth: u32) {
-        let key = if written.contains(&b'\\') { unescape(written) } else { None };
-        let key = key.as_ref().map_or(written, |key| key.as_bytes());
+    fn tool_key(&mut self, key: &[u8], depth: u32) {
         match (depth, self.tool.key) {
             (TOOL_MEMBER, _) => {
                 self.tool.key = match key {
@@ -349,16 +347,19 @@ impl Watch for Finds {
     }
 
     #[inline]
-    fn key(&mut self, body: &[u8], depth: u32, key: Range<usize>) -> bool {
-        let key = &body[key];
-        let depth = depth.saturating_sub(self.wrapped);
+    fn key(&mut self, key: Key<'_>, depth: u32) -> bool {
+        self.may_name = self.may_name || objects::may_name(self.dialect, key);
+        if depth > self.depth() {
+            return true;
+        }
+        let (name, depth) = (key.name(), depth.saturating_sub(self.wrapped));
         if depth <= TOP {
-            return self.top_key(key);
+            return self.top_key(&name);
         }
         if self.top == Some(Top::History) {
-            self.message_key(key, depth)
+            self.message_key(&name, depth)
         } else {
-            self.tool_key(key, depth)
+            self.tool_key(&name, depth)
         }
         true
     }

@@ -15,37 +15,44 @@
 
 use memchr::memchr2;
 
+use super::texts::Texts;
+
 /// Bytes per block.
 pub const BLOCK: usize = 64;
 
-/// What stands where in one block.
+/// What begins, ends and breaks strings, in one block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Masks {
+pub(super) struct Marks {
     /// `"`
-    pub quote: u64,
+    pub(super) quote: u64,
     /// `\`
-    pub backslash: u64,
-    /// `{}[]:,`; also the control characters 0x0C and 0x1A, which no token begins with.
-    pub op: u64,
-    /// Space, tab, line feed, carriage return.
-    pub space: u64,
+    pub(super) backslash: u64,
     /// Bytes below 0x20, which no string may hold as they are.
-    pub control: u64,
+    pub(super) control: u64,
 }
 
-/// Find the masks of as many blocks as both sides have.
-pub fn classify(text: &[[u8; BLOCK]], out: &mut [Masks]) {
+/// What stands between strings and scalars, in one block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Between {
+    /// `{}[]:,`; also the control characters 0x0C and 0x1A, which no token begins with.
+    pub(super) op: u64,
+    /// Space, tab, line feed, carriage return.
+    pub(super) space: u64,
+}
+
+/// [`Texts::tokens`], looking at blocks in the best way that there is here.
+pub(super) fn tokens(texts: &mut Texts, text: &[[u8; BLOCK]], out: &mut [u64]) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the line above found AVX2.
-            unsafe { x86::classify_avx2(text, out) }
+            unsafe { x86::tokens_avx2(texts, text, out) }
         } else {
-            x86::classify_sse2(text, out);
+            texts.tokens(text, out, x86::marks_sse2, x86::between_sse2)
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    classify_table(text, out);
+    texts.tokens(text, out, marks_table, between_table)
 }
 
 /// Index of the closing quote of the string whose text begins at `at`; `None` at a control character, at the end, and
@@ -165,18 +172,24 @@ const fn classes() -> [u8; 256] {
 }
 
 /// The reference: one table look-up per byte.
-pub fn classify_table(text: &[[u8; BLOCK]], out: &mut [Masks]) {
-    for (block, masks) in text.iter().zip(out) {
-        *masks = Masks::default();
-        for (bit, byte) in block.iter().enumerate() {
-            let class = CLASSES[usize::from(*byte)];
-            masks.quote |= u64::from(class & QUOTE != 0) << bit;
-            masks.backslash |= u64::from(class & BACKSLASH != 0) << bit;
-            masks.op |= u64::from(class & OP != 0) << bit;
-            masks.space |= u64::from(class & SPACE != 0) << bit;
-            masks.control |= u64::from(class & CONTROL != 0) << bit;
-        }
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn of_class(block: &[u8; BLOCK], class: u8) -> u64 {
+    let is = |byte: &u8| u64::from(CLASSES[usize::from(*byte)] & class != 0);
+    block.iter().enumerate().fold(0, |found, (bit, byte)| found | is(byte) << bit)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn marks_table(block: &[u8; BLOCK]) -> Marks {
+    Marks {
+        quote: of_class(block, QUOTE),
+        backslash: of_class(block, BACKSLASH),
+        control: of_class(block, CONTROL),
     }
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn between_table(block: &[u8; BLOCK]) -> Between {
+    Between { op: of_class(block, OP), space: of_class(block, SPACE) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -187,35 +200,44 @@ mod x86 {
         _mm256_or_si256, _mm256_set1_epi8, _mm256_setr_epi8, _mm256_shuffle_epi8,
     };
 
-    use super::{BLOCK, Masks};
+    use super::{BLOCK, Between, Marks, Texts};
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn classify_avx2(text: &[[u8; BLOCK]], out: &mut [Masks]) {
-        for (block, masks) in text.iter().zip(out) {
-            let (low, high) = block.split_at(32);
-            let low = half_avx2(load_avx2(low));
-            let high = half_avx2(load_avx2(high));
-            let join = |i: usize| u64::from(low[i]) | u64::from(high[i]) << 32;
-            *masks =
-                Masks { quote: join(0), backslash: join(1), op: join(2), space: join(3), control: join(4) };
-        }
+    pub(super) fn tokens_avx2(texts: &mut Texts, text: &[[u8; BLOCK]], out: &mut [u64]) -> Option<usize> {
+        texts.tokens(text, out, |block| marks_avx2(block), |block| between_avx2(block))
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load_avx2(half: &[u8]) -> __m256i {
-        assert!(half.len() == 32);
-        // SAFETY: the slice is 32 bytes long, and the load asks for no alignment.
-        unsafe { _mm256_loadu_si256(half.as_ptr().cast()) }
+    fn halves(block: &[u8; BLOCK]) -> [__m256i; 2] {
+        let (low, high) = block.split_at(32);
+        assert!(low.len() == 32 && high.len() == 32);
+        // SAFETY: each half is 32 bytes long, and the load asks for no alignment.
+        unsafe { [_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())] }
     }
 
-    /// Quote, backslash, op, space, control of 32 bytes.
-    ///
+    /// One bit per byte that is the same in both.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn alike(a: [__m256i; 2], b: [__m256i; 2]) -> u64 {
+        let half = |n: usize| _mm256_movemask_epi8(_mm256_cmpeq_epi8(a[n], b[n])).cast_unsigned();
+        u64::from(half(0)) | u64::from(half(1)) << 32
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn marks_avx2(block: &[u8; BLOCK]) -> Marks {
+        let bytes = halves(block);
+        let all = |byte: i8| [_mm256_set1_epi8(byte); 2];
+        let low = bytes.map(|half| _mm256_min_epu8(half, _mm256_set1_epi8(0x1f)));
+        Marks { quote: alike(bytes, all(34)), backslash: alike(bytes, all(92)), control: alike(bytes, low) }
+    }
+
     /// A shuffle looks up each byte's low four bits in sixteen candidates, so that one comparison finds all spaces (or
     /// all brackets) at once. `|0x20` makes `[` into `{` and `]` into `}`.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn half_avx2(bytes: __m256i) -> [u32; 5] {
+    pub(super) fn between_avx2(block: &[u8; BLOCK]) -> Between {
         const N: i8 = 100;
         let spaces = _mm256_setr_epi8(
             32, N, N, N, 17, N, 113, 2, N, 9, 10, 112, N, 13, N, N, // one lane
@@ -225,31 +247,56 @@ mod x86 {
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 58, 123, 44, 125, 0, 0, // one lane
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 58, 123, 44, 125, 0, 0,
         );
-        let is = |a: __m256i, b: __m256i| _mm256_movemask_epi8(_mm256_cmpeq_epi8(a, b)).cast_unsigned();
-        let curled = _mm256_or_si256(bytes, _mm256_set1_epi8(0x20));
-        [
-            is(bytes, _mm256_set1_epi8(34)),
-            is(bytes, _mm256_set1_epi8(92)),
-            is(curled, _mm256_shuffle_epi8(ops, bytes)),
-            is(bytes, _mm256_shuffle_epi8(spaces, bytes)),
-            is(bytes, _mm256_min_epu8(bytes, _mm256_set1_epi8(0x1f))),
-        ]
+        let bytes = halves(block);
+        let curled = bytes.map(|half| _mm256_or_si256(half, _mm256_set1_epi8(0x20)));
+        Between {
+            op: alike(curled, bytes.map(|half| _mm256_shuffle_epi8(ops, half))),
+            space: alike(bytes, bytes.map(|half| _mm256_shuffle_epi8(spaces, half))),
+        }
     }
 
-    pub(super) fn classify_sse2(text: &[[u8; BLOCK]], out: &mut [Masks]) {
-        for (block, masks) in text.iter().zip(out) {
-            *masks = Masks::default();
-            let (quarters, _) = block.as_chunks::<16>();
-            for (i, quarter) in quarters.iter().enumerate() {
-                let found = quarter_sse2(load_sse2(quarter));
-                let place = |mask: i32| u64::from(mask.cast_unsigned()) << (16 * i);
-                masks.quote |= place(found[0]);
-                masks.backslash |= place(found[1]);
-                masks.op |= place(found[2]);
-                masks.space |= place(found[3]);
-                masks.control |= place(found[4]);
-            }
+    #[inline]
+    pub(super) fn marks_sse2(block: &[u8; BLOCK]) -> Marks {
+        let bytes = quarters(block);
+        // SAFETY: every x86-64 has SSE2.
+        unsafe {
+            let low = bytes.map(|quarter| _mm_min_epu8(quarter, _mm_set1_epi8(0x1f)));
+            let is = |byte: i8| bytes.map(|quarter| _mm_cmpeq_epi8(quarter, _mm_set1_epi8(byte)));
+            let mut control = bytes;
+            control.iter_mut().zip(low).for_each(|(byte, low)| *byte = _mm_cmpeq_epi8(*byte, low));
+            Marks { quote: bits(is(34)), backslash: bits(is(92)), control: bits(control) }
         }
+    }
+
+    #[inline]
+    pub(super) fn between_sse2(block: &[u8; BLOCK]) -> Between {
+        // SAFETY: every x86-64 has SSE2.
+        unsafe {
+            let eq = |x: __m128i, value: i8| _mm_cmpeq_epi8(x, _mm_set1_epi8(value));
+            let any = |a: __m128i, b: __m128i| _mm_or_si128(a, b);
+            let bytes = quarters(block);
+            // 0x0C and 0x1A fall in with `,` and `:` here as in the wider path.
+            let curled = bytes.map(|quarter| any(quarter, _mm_set1_epi8(0x20)));
+            let op = |x| any(any(eq(x, 123), eq(x, 125)), any(eq(x, 44), eq(x, 58)));
+            let space = |x| any(any(eq(x, 32), eq(x, 9)), any(eq(x, 10), eq(x, 13)));
+            Between { op: bits(curled.map(op)), space: bits(bytes.map(space)) }
+        }
+    }
+
+    #[inline]
+    fn quarters(block: &[u8; BLOCK]) -> [__m128i; 4] {
+        let (quarters, _) = block.as_chunks::<16>();
+        std::array::from_fn(|n| load_sse2(&quarters[n]))
+    }
+
+    /// One bit per byte that is set.
+    #[inline]
+    fn bits(quarters: [__m128i; 4]) -> u64 {
+        let place = |(n, quarter)| {
+            // SAFETY: every x86-64 has SSE2.
+            u64::from(unsafe { _mm_movemask_epi8(quarter) }.cast_unsigned()) << (16 * n)
+        };
+        quarters.into_iter().enumerate().map(place).fold(0, std::ops::BitOr::bitor)
     }
 
     #[inline]
@@ -284,42 +331,19 @@ mod x86 {
         unsafe { _mm_loadu_si128(quarter.as_ptr().cast()) }
     }
 
-    fn quarter_sse2(bytes: __m128i) -> [i32; 5] {
-        // SAFETY: every x86-64 has SSE2.
-        unsafe {
-            let eq = |x: __m128i, value: i8| _mm_cmpeq_epi8(x, _mm_set1_epi8(value));
-            let any = |a: __m128i, b: __m128i| _mm_or_si128(a, b);
-            // 0x0C and 0x1A fall in with `,` and `:` here as in the wider path.
-            let curled = any(bytes, _mm_set1_epi8(0x20));
-            let ops = any(any(eq(curled, 123), eq(curled, 125)), any(eq(curled, 44), eq(curled, 58)));
-            let spaces = any(any(eq(bytes, 32), eq(bytes, 9)), any(eq(bytes, 10), eq(bytes, 13)));
-            let control = _mm_cmpeq_epi8(bytes, _mm_min_epu8(bytes, _mm_set1_epi8(0x1f)));
-            [
-                _mm_movemask_epi8(eq(bytes, 34)),
-                _mm_movemask_epi8(eq(bytes, 92)),
-                _mm_movemask_epi8(ops),
-                _mm_movemask_epi8(spaces),
-                _mm_movemask_epi8(control),
-            ]
-        }
-    }
-
     #[cfg(test)]
     #[test]
     fn every_byte_in_every_place_is_classed_as_by_the_table() {
         for byte in 0..=255_u8 {
             for place in 0..BLOCK {
-                let mut block = [[b'x'; BLOCK]];
-                block[0][place] = byte;
-                let mut wanted = [Masks::default()];
-                super::classify_table(&block, &mut wanted);
-                let mut got = [Masks::default()];
-                classify_sse2(&block, &mut got);
-                assert_eq!(got, wanted, "SSE2, byte {byte:#x} at {place}");
+                let mut block = [b'x'; BLOCK];
+                block[place] = byte;
+                let wanted = (super::marks_table(&block), super::between_table(&block));
+                assert_eq!((marks_sse2(&block), between_sse2(&block)), wanted, "SSE2, {byte:#x} at {place}");
                 if std::arch::is_x86_feature_detected!("avx2") {
                     // SAFETY: the line above found AVX2.
-                    unsafe { classify_avx2(&block, &mut got) };
-                    assert_eq!(got, wanted, "AVX2, byte {byte:#x} at {place}");
+                    let got = unsafe { (marks_avx2(&block), between_avx2(&block)) };
+                    assert_eq!(got, wanted, "AVX2, {byte:#x} at {place}");
                 }
             }
         }

@@ -10,6 +10,7 @@
 pub mod blocks;
 pub mod scan;
 mod text;
+mod texts;
 
 use std::borrow::Cow;
 

@@ -2,7 +2,7 @@
 //! near the top, the rest is leapt over.
 //!
 //! ```text
-//!   body so far ──64 bytes──▶ blocks::classify ──masks──▶ escapes, strings ──one bit per token──▶ grammar ──▶ Watch
+//!   body so far ──64 bytes──▶ blocks, texts ──one bit per token──▶ grammar ──▶ Watch
 //! ```
 //!
 //! A token is a bracket, a comma, a colon, or the first byte of a string or scalar. The end of a string is known when
@@ -12,21 +12,42 @@
 //! checked: the letter after a backslash and UTF-8, unless the text is read; no two parsers differ on *structure* by
 //! them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use super::blocks::{BLOCK, Masks, classify};
-use super::{DEPTH_MAX, is_scalar};
+use super::blocks::{BLOCK, quote_or_backslash, tokens};
+use super::texts::Texts;
+use super::{DEPTH_MAX, is_scalar, unescape};
 
 /// What a scan tells. `depth` counts the containers around the key or value: members of the top object have 1.
 pub trait Watch {
-    /// Keys and values deeper than this are not told. Asked again after every key.
+    /// Containers and values deeper than this are not told. Asked again after every key.
     fn depth(&self) -> u32;
-    /// A key, the range without its quotes. `false` stops the scan.
-    fn key(&mut self, body: &[u8], depth: u32, key: Range<usize>) -> bool;
+    /// A key, at any depth. `false` stops the scan.
+    fn key(&mut self, key: Key<'_>, depth: u32) -> bool;
     /// A container opens.
     fn open(&mut self, body: &[u8], depth: u32, at: usize);
     /// A value ends, quotes or brackets included.
     fn value(&mut self, body: &[u8], depth: u32, span: Range<usize>);
+}
+
+/// A key of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// As it stands between its quotes.
+    pub written: &'a [u8],
+    /// Whether there are escapes in it.
+    pub escaped: bool,
+}
+
+impl<'a> Key<'a> {
+    /// Its name; broken escapes stand as they are.
+    #[inline]
+    #[must_use]
+    pub fn name(self) -> Cow<'a, [u8]> {
+        let undone = if self.escaped { unescape(self.written) } else { None };
+        undone.map_or(Cow::Borrowed(self.written), |name| Cow::Owned(name.into_owned().into_bytes()))
+    }
 }
 
 /// Why a scan ended early.
@@ -76,7 +97,7 @@ pub struct Scan {
 /// Containers whose span is told. Deeper ones are only counted.
 const STARTS: usize = 8;
 
-/// Blocks classified at a time: their masks stay in the first-level cache.
+/// Blocks whose tokens are found at a time: they stay in the first-level cache.
 const BATCH: usize = 32;
 
 impl Default for Scan {
@@ -110,27 +131,19 @@ impl Scan {
         let mut last = [b' '; BLOCK];
         last[..rest.len()].copy_from_slice(rest);
         self.batch(&[last], body, watch)?;
-        if self.texts.in_string != 0 || self.depth != 0 || self.expect != Expect::CommaOrEnd {
+        if self.texts.is_open() || self.depth != 0 || self.expect != Expect::CommaOrEnd {
             return Err(Broken::Grammar(body.len()));
         }
         self.settle(body, body.len(), watch)
     }
 
-    /// At most [`BATCH`] blocks: first all their tokens, without a branch that depends on the text, then the grammar.
+    /// At most [`BATCH`] blocks: first all their tokens, then the grammar.
     fn batch<W: Watch>(&mut self, blocks: &[[u8; BLOCK]], body: &[u8], watch: &mut W) -> Result<(), Broken> {
-        let mut masks = [Masks::default(); BATCH];
-        let mut tokens = [0; BATCH];
-        classify(blocks, &mut masks);
-        let control = self.texts.tokens(&masks[..blocks.len()], &mut tokens);
-        for (n, bits) in tokens.iter_mut().enumerate().take(blocks.len()) {
-            let start = self.done + n * BLOCK;
-            while *bits != 0 {
-                let at = start + bits.trailing_zeros() as usize;
-                *bits &= *bits - 1;
-                // Only the padding of the last block lies past the body, and it is all space.
-                let Some(byte) = body.get(at) else { break };
-                self.token(body, at, *byte, watch)?;
-            }
+        let mut found = [0; BATCH];
+        let control = tokens(&mut self.texts, blocks, &mut found);
+        let mut tokens = Tokens { found: &found[..blocks.len()], bits: 0, start: self.done, body };
+        while let Some(token) = tokens.next() {
+            self.token(token, &mut tokens, watch)?;
         }
         if let Some(at) = control {
             return Err(Broken::Grammar(self.done + at));
@@ -140,48 +153,95 @@ impl Scan {
     }
 
     #[inline]
-    fn token<W: Watch>(&mut self, body: &[u8], at: usize, byte: u8, watch: &mut W) -> Result<(), Broken> {
-        use Expect::{Colon, CommaOrEnd, Key, KeyOrEnd, Value, ValueOrEnd};
-        match (byte, self.expect) {
-            (b'"', Value | ValueOrEnd) => self.leaf(Pending::Text(at)),
-            (b'"', Key | KeyOrEnd) => {
-                self.pending = Pending::Text(at);
-                self.expect = Colon;
+    fn token<W: Watch>(
+        &mut self,
+        token: Token,
+        tokens: &mut Tokens<'_>,
+        watch: &mut W,
+    ) -> Result<(), Broken> {
+        let body = tokens.body;
+        match self.expect {
+            Expect::CommaOrEnd => {
+                if token.byte != b',' {
+                    return self.end(token, body, watch);
+                }
+                if self.depth == 0 {
+                    return Err(Broken::Grammar(token.at));
+                }
+                self.settle(body, token.at, watch)?;
+                self.expect = if self.kinds & 1 == 1 { Expect::Key } else { Expect::Value };
+                if self.expect == Expect::Key { self.member(tokens, watch) } else { Ok(()) }
             }
-            (b':', Colon) => return self.colon(body, at, watch),
-            (b',', CommaOrEnd) if self.depth > 0 => {
-                self.settle(body, at, watch)?;
-                self.expect = if self.kinds & 1 == 1 { Key } else { Value };
-            }
-            (b'{' | b'[', Value | ValueOrEnd) => return self.open(body, at, byte == b'{', watch),
-            (b'}', CommaOrEnd | KeyOrEnd) if self.depth > 0 && self.kinds & 1 == 1 => {
-                return self.close(body, at, watch);
-            }
-            (b']', CommaOrEnd | ValueOrEnd) if self.depth > 0 && self.kinds & 1 == 0 => {
-                return self.close(body, at, watch);
-            }
-            (b'}' | b']' | b':' | b',', _) => return Err(Broken::Grammar(at)),
-            (_, Value | ValueOrEnd) => self.leaf(Pending::Scalar(at)),
-            _ => return Err(Broken::Grammar(at)),
+            Expect::Value => self.value(token, body, watch),
+            Expect::ValueOrEnd if token.byte == b']' => self.close(body, token.at, watch),
+            Expect::ValueOrEnd => self.value(token, body, watch),
+            Expect::KeyOrEnd if token.byte == b'}' => self.close(body, token.at, watch),
+            Expect::Key | Expect::KeyOrEnd => self.key(token),
+            Expect::Colon => self.colon(token, body, watch),
+        }
+    }
+
+    /// What comes in this order anyway needs no choosing, as far as it is here: most of a body is members of objects.
+    #[inline]
+    fn member<W: Watch>(&mut self, tokens: &mut Tokens<'_>, watch: &mut W) -> Result<(), Broken> {
+        let Some(token) = tokens.next() else { return Ok(()) };
+        self.key(token)?;
+        let Some(token) = tokens.next() else { return Ok(()) };
+        self.colon(token, tokens.body, watch)?;
+        let Some(token) = tokens.next() else { return Ok(()) };
+        self.value(token, tokens.body, watch)
+    }
+
+    #[inline]
+    fn key(&mut self, token: Token) -> Result<(), Broken> {
+        if token.byte != b'"' {
+            return Err(Broken::Grammar(token.at));
+        }
+        self.pending = Pending::Text(token.at);
+        self.expect = Expect::Colon;
+        Ok(())
+    }
+
+    #[inline]
+    fn value<W: Watch>(&mut self, token: Token, body: &[u8], watch: &mut W) -> Result<(), Broken> {
+        let Token { at, byte } = token;
+        match byte {
+            b'"' => self.leaf(Pending::Text(at)),
+            b'{' | b'[' => return self.open(body, at, byte == b'{', watch),
+            b'}' | b']' | b':' | b',' => return Err(Broken::Grammar(at)),
+            _ => self.leaf(Pending::Scalar(at)),
         }
         Ok(())
     }
 
+    /// A container ends here, or something stands where nothing may.
+    #[inline]
+    fn end<W: Watch>(&mut self, token: Token, body: &[u8], watch: &mut W) -> Result<(), Broken> {
+        let due = if self.kinds & 1 == 1 { b'}' } else { b']' };
+        if self.depth == 0 || token.byte != due {
+            return Err(Broken::Grammar(token.at));
+        }
+        self.close(body, token.at, watch)
+    }
+
+    #[inline]
     fn leaf(&mut self, pending: Pending) {
         self.pending = pending;
         self.expect = Expect::CommaOrEnd;
     }
 
-    fn colon<W: Watch>(&mut self, body: &[u8], at: usize, watch: &mut W) -> Result<(), Broken> {
+    #[inline]
+    fn colon<W: Watch>(&mut self, token: Token, body: &[u8], watch: &mut W) -> Result<(), Broken> {
+        let Token { at, byte: b':' } = token else { return Err(Broken::Grammar(token.at)) };
         self.expect = Expect::Value;
         let Pending::Text(start) = std::mem::replace(&mut self.pending, Pending::Nothing) else {
             return Err(Broken::Grammar(at));
         };
-        if self.depth <= watch.depth() {
-            let end = trimmed_end(body, start, at);
-            if !watch.key(body, self.depth, start + 1..end - 1) {
-                return Err(Broken::Stopped);
-            }
+        let end = trimmed_end(body, start, at) - 1;
+        // One look tells for almost all.
+        let escaped = quote_or_backslash(body, start + 1) != Some(end);
+        if !watch.key(Key { written: &body[start + 1..end], escaped }, self.depth) {
+            return Err(Broken::Stopped);
         }
         Ok(())
     }
@@ -239,69 +299,37 @@ impl Scan {
     }
 }
 
-/// What of one block reaches into the next: a string, a backslash, a scalar.
-#[derive(Clone, Copy, Debug, Default)]
-struct Texts {
-    /// All ones within a string, else zero.
-    in_string: u64,
-    /// One if the next byte is escaped.
-    escaped: u64,
-    /// One if the last byte belonged to a scalar.
-    after_scalar: u64,
+/// A token: where it begins, and with which byte.
+#[derive(Clone, Copy)]
+struct Token {
+    at: usize,
+    byte: u8,
 }
 
-impl Texts {
-    /// One bit per token and block. Ends early at a control character inside a string and tells its offset; tokens
-    /// after it are left out.
-    fn tokens(&mut self, masks: &[Masks], tokens: &mut [u64]) -> Option<usize> {
-        // Worked on as a value, which stays in registers.
-        let mut texts = *self;
-        for (n, (masks, tokens)) in masks.iter().zip(tokens).enumerate() {
-            let quote = masks.quote & !texts.find_escaped(masks.backslash);
-            let in_string = prefix_xor(quote) ^ texts.in_string;
-            texts.in_string = 0_u64.wrapping_sub(in_string >> 63);
-            let scalar = !(masks.op | masks.space);
-            let bare = scalar & !quote;
-            let follows = (bare << 1) | texts.after_scalar;
-            texts.after_scalar = bare >> 63;
-            // Inside strings and at closing quotes nothing begins.
-            *tokens = (masks.op | (scalar & !follows)) & !(in_string ^ quote);
-            let control = masks.control & in_string;
-            if control != 0 {
-                *tokens &= (control & control.wrapping_neg()) - 1;
-                return Some(n * BLOCK + control.trailing_zeros() as usize);
-            }
-        }
-        *self = texts;
-        None
-    }
+/// The tokens of a batch, in their order.
+struct Tokens<'a> {
+    /// One word per block that is still to come.
+    found: &'a [u64],
+    /// What is left of the block before those.
+    bits: u64,
+    /// Where the blocks that are still to come begin.
+    start: usize,
+    body: &'a [u8],
+}
 
-    /// Bytes that a backslash before them makes literal. A run of backslashes escapes what follows if it is odd; the
-    /// addition carries each run to its end, so the parity of begin and end tells.
+impl Tokens<'_> {
     #[inline]
-    fn find_escaped(&mut self, backslash: u64) -> u64 {
-        const EVEN: u64 = 0x5555_5555_5555_5555;
-        if backslash == 0 {
-            return std::mem::take(&mut self.escaped);
+    fn next(&mut self) -> Option<Token> {
+        while self.bits == 0 {
+            let (bits, others) = self.found.split_first()?;
+            (self.bits, self.found) = (*bits, others);
+            self.start += BLOCK;
         }
-        let backslash = backslash & !self.escaped;
-        let follows = backslash << 1 | self.escaped;
-        let odd_starts = backslash & !EVEN & !follows;
-        let (ends, carried) = odd_starts.overflowing_add(backslash);
-        self.escaped = u64::from(carried);
-        (EVEN ^ (ends << 1)) & follows
+        let at = self.start - BLOCK + self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        // Only the padding of the last block lies past the body, and it is all space.
+        Some(Token { at, byte: *self.body.get(at)? })
     }
-}
-
-/// Each bit the parity of the quotes up to it: set from an opening quote to before the closing one.
-#[inline]
-fn prefix_xor(mut bits: u64) -> u64 {
-    bits ^= bits << 1;
-    bits ^= bits << 2;
-    bits ^= bits << 4;
-    bits ^= bits << 8;
-    bits ^= bits << 16;
-    bits ^ (bits << 32)
 }
 
 #[inline]
@@ -324,8 +352,11 @@ mod tests {
         fn depth(&self) -> u32 {
             7
         }
-        fn key(&mut self, body: &[u8], depth: u32, key: Range<usize>) -> bool {
-            self.0.push(format!("{depth} key {}", String::from_utf8_lossy(&body[key])));
+        fn key(&mut self, key: Key<'_>, depth: u32) -> bool {
+            assert_eq!(key.escaped, key.written.contains(&b'\\'));
+            if depth <= self.depth() {
+                self.0.push(format!("{depth} key {}", String::from_utf8_lossy(key.written)));
+            }
             true
         }
         fn open(&mut self, _: &[u8], depth: u32, at: usize) {
