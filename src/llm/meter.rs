@@ -219,6 +219,8 @@ enum Came {
     Nothing,
     Unread,
     Value,
+    /// A value whose end is missing.
+    Part,
     PerhapsStream,
     Stream,
 }
@@ -278,7 +280,7 @@ impl Meter {
     #[must_use]
     pub fn finish(mut self) -> Reading {
         let mut pending = false;
-        let came = self.came();
+        let mut came = self.came();
         let stream = match std::mem::replace(&mut self.framing, Framing::Opaque) {
             Framing::Sse(splitter) => {
                 pending = self.finish_stream(splitter);
@@ -300,7 +302,9 @@ impl Meter {
                 true
             }
             Framing::Json(body) => {
-                self.finish_json(&body);
+                if !self.finish_json(&body) {
+                    came = Came::Part;
+                }
                 false
             }
             // Nothing came: that is all of a body, but a stream has an end of its own.
@@ -356,6 +360,8 @@ impl Meter {
         }
         match came {
             Came::Nothing => Some(EMPTY),
+            // It was cut off, perhaps before it could tell.
+            Came::Part => None,
             Came::Unread => Some(NO_ANSWER),
             Came::PerhapsStream if self.events == 0 => Some(NO_ANSWER),
             Came::PerhapsStream | Came::Stream if self.events == self.unreadable_events => None,
@@ -576,23 +582,28 @@ impl Meter {
         true
     }
 
-    fn finish_json(&mut self, body: &[u8]) {
+    /// Read a body that is one value; whether it was all there.
+    fn finish_json(&mut self, body: &[u8]) -> bool {
         self.own = self.own || Reader::is_own_body(self.dialect, Raw::cut_off(body));
-        match Raw::whole(body) {
+        let whole = Raw::whole(body);
+        match whole {
             Some(value) => self.reader.body(value),
             None => {
                 // What would tell may lie behind the cut.
                 self.own =
                     self.own || ["model", "usage"].iter().any(|key| Raw::cut_off(body).at(key).is_some());
-                // Cut off, or broken: what stands before that is still true.
-                self.reader.body(Raw::cut_off(body));
+                // Cut off, or broken: what stands before that is still true, if it is of this language.
+                if self.own {
+                    self.reader.body(Raw::cut_off(body));
+                }
                 self.reader.draft_mut().complete = false;
             }
         }
         let draft = self.reader.draft_mut();
         if self.status >= 400 && draft.error.is_none() {
             // Some vendors' errors have a form of their own: keep whatever came.
-            draft.error = Raw::whole(body).and_then(Raw::value);
+            draft.error = whole.and_then(Raw::value);
         }
+        whole.is_some()
     }
 }

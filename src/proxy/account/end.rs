@@ -123,10 +123,8 @@ impl Account {
             return Outcome::ProviderError;
         }
         // Several vendors end a good stream without a marker; a stop reason is then the sign that it was whole.
-        let cut = reading.stream
-            && !reading.complete
-            && reading.stop_reason.is_none()
-            && reading.not_metered.is_none();
+        let good = reading.stream && reading.stop_reason.is_some();
+        let cut = !reading.complete && !good && reading.not_metered.is_none();
         if cut { Outcome::Truncated } else { Outcome::Ok }
     }
 
