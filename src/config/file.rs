@@ -117,7 +117,7 @@ settings! {
         pub total: Option<Duration> = None,
         /// An idle client connection is closed after.
         pub keep_alive: Option<Duration> = None,
-        /// Client connections per core.
+        /// Client connections, all cores together.
         pub connections: Option<u64> = None,
         /// Exchanges of one principal at once, over all cores; over it 429 with `Retry-After`. A WebSocket counts as one.
         pub per_principal: Option<u32> = None,

@@ -90,7 +90,7 @@ settings! {
         pub project: Option<String> = None,
         /// Timeouts of this provider.
         pub timeouts: Option<TimeoutSettings> = None,
-        /// Most connections to it at once, per core.
+        /// Most requests that run at once by one of its keys, all cores together.
         pub max_connections: Option<u32> = None,
         /// Several credentials or regions instead of one.
         pub keys: Vec<KeySlot> = Vec::new(),

@@ -190,7 +190,7 @@ pub struct Limits {
     pub total: Option<Duration>,
     /// An idle client connection is closed after.
     pub keep_alive: Duration,
-    /// Client connections per core: over it new ones are closed at once and counted.
+    /// Client connections of all cores: over it new ones are closed at once and counted.
     pub connections_max: u64,
     /// Exchanges of one principal at once, over all cores: over it 429 with `Retry-After`. None: as many as there are.
     pub per_principal_max: Option<u32>,
@@ -269,7 +269,7 @@ pub struct Provider {
     pub idle: Option<Duration>,
     /// See [`Limits::total`].
     pub total: Option<Duration>,
-    /// Most connections to it at once, per core.
+    /// Most requests that run at once by one of its keys, all cores together.
     pub connections_max: Option<u32>,
     /// Whether models without a price may draw on dollar buckets, for nothing.
     pub unpriced_allowed: bool,

@@ -225,7 +225,7 @@ impl Core {
             names: Names::default(),
             credentials: Credentials::default(),
             objects: Objects::default(),
-            spread: Spread::default(),
+            spread: Spread::counting_in(setup.crowd.clone()),
             doorway: Doorway::into(setup.crowd),
             backlog: Backlog::default(),
             held: Rc::new(Cell::new(HELD_BYTES_MAX)),
@@ -285,7 +285,8 @@ impl Core {
     }
 
     fn keep(self: Rc<Self>, socket: Socket, from: From) {
-        if self.stats.read(Count::ConnectionsOpen) >= self.limits().connections_max {
+        let open: u64 = self.all.cores().iter().map(|core| core.read(Count::ConnectionsOpen)).sum();
+        if open >= self.limits().connections_max {
             self.stats.add(Count::ConnectionsRefused, 1);
             return;
         }

@@ -9,7 +9,7 @@
 //!
 //! A key cools after 429, for as long as the provider says; it fails after several faults of its way in a row (name,
 //! connection, TLS, no answer), and is left alone for a breath. Faults of the client or of our own count for nothing.
-//! Kept per core: each learns for itself, so nothing is shared.
+//! Kept per core: each learns for itself. What cores count together is how many run at a key, where that is bounded.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 
+use super::crowd::{Crowd, Doorway, Part, Scarce};
 use super::fault::{Fault, Kind, Side};
 use crate::base::clock::{self, Moment};
 use crate::policy::snapshot::Provider;
@@ -36,6 +37,7 @@ const RETRIES_PER_EXCHANGE: f32 = 0.2;
 
 /// A core's knowledge of keys.
 pub(super) struct Spread {
+    counts: Doorway,
     keys: RefCell<HashMap<Key, Rc<Fitness>>>,
     /// By provider and session: the key of its last good turn.
     sessions: RefCell<HashMap<(u64, u64), usize>>,
@@ -47,40 +49,10 @@ type Key = (u64, usize);
 
 #[derive(Default)]
 struct Fitness {
+    /// Of this core.
     running: Cell<u32>,
-    /// The same by principal, where there is a bound to share.
-    by_principal: RefCell<HashMap<u64, u32>>,
     faults: Cell<u32>,
     unfit_until: Cell<Moment>,
-}
-
-impl Fitness {
-    /// Whether one more may run. From three quarters of the bound on, nobody gets more than an equal part of it.
-    fn has_room(&self, most: Option<u32>, who: u64) -> bool {
-        let (Some(most), running) = (most, self.running.get()) else { return true };
-        let sharing = self.by_principal.borrow();
-        let mine = sharing.get(&who).copied().unwrap_or(0);
-        let principals = sharing.len() as u32 + u32::from(mine == 0);
-        running < most && (running < most - most / 4 || mine < (most / principals).max(1))
-    }
-
-    fn begins(&self, most: Option<u32>, who: u64) {
-        self.running.set(self.running.get() + 1);
-        if most.is_some() {
-            *self.by_principal.borrow_mut().entry(who).or_default() += 1;
-        }
-    }
-
-    fn ends(&self, who: u64) {
-        self.running.set(self.running.get() - 1);
-        let mut sharing = self.by_principal.borrow_mut();
-        if let Some(mine) = sharing.get_mut(&who) {
-            *mine -= 1;
-            if *mine == 0 {
-                sharing.remove(&who);
-            }
-        }
-    }
 }
 
 /// A key in use: counted as running until it is dropped.
@@ -89,13 +61,15 @@ pub(super) struct Turn {
     pub(super) provider: Arc<Provider>,
     /// Which of its keys.
     pub(super) nth: usize,
-    asking: Asking,
+    session: u64,
     fitness: Rc<Fitness>,
+    /// Where there is a bound. Boxed: it is rare, and every connection has room for a turn.
+    _part: Option<Box<Part>>,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.fitness.ends(self.asking.who);
+        self.fitness.running.set(self.fitness.running.get() - 1);
     }
 }
 
@@ -106,13 +80,17 @@ pub(super) struct Asking {
     pub(super) session: u64,
 }
 
-impl Default for Spread {
-    fn default() -> Self {
-        Self { keys: RefCell::default(), sessions: RefCell::default(), retries: Cell::new(RETRIES_MAX) }
-    }
-}
-
 impl Spread {
+    /// A core's, which counts with others what is bounded.
+    pub(super) fn counting_in(crowd: Arc<Crowd>) -> Self {
+        Self {
+            counts: Doorway::into(crowd),
+            keys: RefCell::default(),
+            sessions: RefCell::default(),
+            retries: Cell::new(RETRIES_MAX),
+        }
+    }
+
     /// The key for an attempt; `tried` are those that have failed this exchange already.
     pub(super) fn turn(
         &self,
@@ -122,16 +100,27 @@ impl Spread {
     ) -> Result<Turn, Fault> {
         let id = hash(&provider.id);
         let nth = match provider.keys.len() {
-            0 => Some(0).filter(|_| {
-                tried.is_empty() && self.fitness(id, 0).has_room(provider.connections_max, asking.who)
-            }),
+            0 => Some(0).filter(|nth| tried.is_empty() && self.has_room(provider, id, *nth, asking)),
             count => self.choose(provider, id, count, asking, tried),
         };
-        let nth = nth.ok_or_else(|| Fault::because(Kind::Full, "max_connections"))?;
+        let full = || Fault::because(Kind::Full, "max_connections");
+        let nth = nth.ok_or_else(full)?;
+        let part = match self.scarce(provider, id, nth, asking) {
+            Some(scarce) => Some(Box::new(scarce.enter().ok_or_else(full)?)),
+            None => None,
+        };
         let fitness = self.fitness(id, nth);
-        fitness.begins(provider.connections_max, asking.who);
+        fitness.running.set(fitness.running.get() + 1);
         let provider = provider.keys.get(nth).unwrap_or(provider).clone();
-        Ok(Turn { provider, nth, asking, fitness })
+        Ok(Turn { provider, nth, session: asking.session, fitness, _part: part })
+    }
+
+    fn scarce(&self, provider: &Provider, id: u64, nth: usize, asking: Asking) -> Option<Scarce> {
+        provider.connections_max.map(|most| self.counts.scarce(id, nth, asking.who, most))
+    }
+
+    fn has_room(&self, provider: &Provider, id: u64, nth: usize, asking: Asking) -> bool {
+        self.scarce(provider, id, nth, asking).is_none_or(|scarce| scarce.has_room())
     }
 
     fn choose(
@@ -144,7 +133,7 @@ impl Spread {
     ) -> Option<usize> {
         let now = clock::now();
         let fits: Vec<Rc<Fitness>> = (0..count).map(|nth| self.fitness(id, nth)).collect();
-        let room = |nth: &usize| fits[*nth].has_room(provider.connections_max, asking.who);
+        let room = |nth: &usize| self.has_room(provider, id, *nth, asking);
         let open: Vec<usize> = (0..count).filter(|nth| !tried.contains(nth)).filter(room).collect();
         let fit = |nth: &&usize| fits[**nth].unfit_until.get() <= now;
         let last = self.sessions.borrow().get(&(id, asking.session)).copied();
@@ -162,7 +151,7 @@ impl Spread {
 
     /// It answered: anything but a refusal for load shows that the way is good.
     pub(super) fn answered(&self, turn: &Turn, status: u16, retry_after: Option<Duration>) {
-        let session = turn.asking.session;
+        let session = turn.session;
         turn.fitness.faults.set(0);
         if status == 429 {
             let rest = retry_after.unwrap_or(COOLING).min(COOLING_MAX);
@@ -223,13 +212,17 @@ mod tests {
         Arc::new(Provider { id: "p".into(), keys, connections_max: most, ..Provider::default() })
     }
 
+    fn alone() -> Spread {
+        Spread::counting_in(Arc::default())
+    }
+
     fn of(session: u64) -> Asking {
         Asking { who: 1, session }
     }
 
     #[test]
     fn what_is_scarce_is_shared_equally() {
-        let (spread, provider) = (Spread::default(), provider(0, Some(8)));
+        let (spread, provider) = (alone(), provider(0, Some(8)));
         let turn = |who: u64| spread.turn(&provider, Asking { who, session: 0 }, &[]);
         let mut greedy: Vec<Turn> = std::iter::from_fn(|| turn(1).ok()).collect();
         assert_eq!(greedy.len(), 8, "alone, one may have all");
@@ -242,8 +235,23 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_is_the_gateways_and_not_a_cores() {
+        let crowd = Arc::new(Crowd::default());
+        let cores = [(); 2].map(|()| Spread::counting_in(crowd.clone()));
+        let provider = provider(2, Some(4));
+        let turn = |core: usize, who: u64| cores[core].turn(&provider, Asking { who, session: 0 }, &[]);
+        let mut taken: Vec<Turn> = (0..8).map(|nth| turn(nth % 2, 1).expect("one of eight")).collect();
+        assert!(turn(0, 1).is_err() && turn(1, 2).is_err());
+        taken.truncate(6);
+        let late = turn(1, 2).expect("for whoever has none");
+        assert!(turn(0, 1).is_err(), "what one has on all cores counts");
+        drop((taken, late));
+        assert!((0..8).map(|_| turn(0, 1)).collect::<Vec<_>>().iter().all(Result::is_ok));
+    }
+
+    #[test]
     fn the_least_loaded_is_taken_and_a_session_stays_where_it_was_good() {
-        let (spread, provider) = (Spread::default(), provider(3, None));
+        let (spread, provider) = (alone(), provider(3, None));
         let turns: Vec<Turn> =
             [0, 0, 7].map(|session| spread.turn(&provider, of(session), &[]).expect("a key")).into();
         assert_eq!(turns.iter().map(|turn| turn.nth).collect::<Vec<_>>(), [0, 1, 2]);
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_key_cools_and_when_all_do_the_first_to_be_fit_is_asked() {
-        let (spread, provider) = (Spread::default(), provider(2, None));
+        let (spread, provider) = (alone(), provider(2, None));
         let turn = spread.turn(&provider, of(7), &[]).expect("a key");
         spread.answered(&turn, 200, None);
         spread.answered(&turn, 429, Some(Duration::from_secs(100)));
@@ -271,7 +279,7 @@ mod tests {
 
     #[test]
     fn only_faults_of_the_way_count_and_a_full_provider_says_so() {
-        let (spread, single) = (Spread::default(), provider(0, Some(1)));
+        let (spread, single) = (alone(), provider(0, Some(1)));
         let turn = spread.turn(&single, of(0), &[]).expect("a key");
         assert_eq!(spread.turn(&single, of(0), &[]).err().map(|fault| fault.kind), Some(Kind::Full));
         (0..9).for_each(|_| spread.failed(&turn, &Fault::new(Kind::ClientGone)));
@@ -285,7 +293,7 @@ mod tests {
 
     #[test]
     fn further_attempts_are_a_share_of_the_exchanges() {
-        let spread = Spread::default();
+        let spread = alone();
         assert_eq!((0..100).filter(|_| spread.may_retry()).count(), 20);
         (0..11).for_each(|_| spread.begins());
         assert!(spread.may_retry() && spread.may_retry() && !spread.may_retry());
