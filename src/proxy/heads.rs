@@ -283,14 +283,16 @@ pub(super) fn write_response(out: &mut Vec<u8>, response: &Response, towards: &T
     // Beside a coding a length is void, and must not reach a client that might believe it (RFC 9112 6.3).
     let no_length = towards.chunked || towards.shape != Shape::Verbatim;
     for (name, value) in response.head.fields.iter() {
-        let length = name.eq_ignore_ascii_case(b"content-length");
-        if is_hop_by_hop(name, &response.connection_names)
-            || name.eq_ignore_ascii_case(b"x-weir-id")
-            || (length && no_length)
-        {
-            continue;
+        // Where it is what frames the body, `Connection` cannot name it away: the client would wait for the connection's end.
+        let left_out = match name.eq_ignore_ascii_case(b"content-length") {
+            true => no_length,
+            false => {
+                is_hop_by_hop(name, &response.connection_names) || name.eq_ignore_ascii_case(b"x-weir-id")
+            }
+        };
+        if !left_out {
+            write_field(out, name, value);
         }
-        write_field(out, name, value);
     }
     if towards.chunked {
         write_field(out, b"Transfer-Encoding", b"chunked");

@@ -35,7 +35,7 @@ use super::upstream::Lease;
 use crate::base::clock;
 use crate::policy::decide::Hop;
 use crate::policy::snapshot::Provider;
-use crate::wire::h1::{HeadLimits, HeadScan, Response, parse_response};
+use crate::wire::h1::{FramingFault, HeadLimits, HeadScan, Response, parse_response};
 use crate::wire::head::Version;
 use down::Down;
 
@@ -258,7 +258,6 @@ impl Relay<'_, '_> {
     /// Pass head and body to the client.
     async fn respond(&mut self, head: Vec<u8>, rest: Vec<u8>, down: &mut Down) -> Result<(), Fault> {
         self.sending.account.ends_by_close = down.towards.shape == Shape::Unwrapped;
-        self.sending.account.head_sent = true;
         let idle = self.sending.limits.idle;
         match self.sending.account.makes_objects() {
             true => Box::pin(self.bind_first(down, head, rest)).await?,
@@ -338,13 +337,14 @@ impl Relay<'_, '_> {
         let (mut out, mut block) = (head, rest);
         loop {
             let mut ranges = Vec::new();
-            let scan = down.framing.scan(&block, &mut ranges).map_err(truncated)?;
+            let scan = down.framing.scan(&block, &mut ranges).map_err(|why| self.unframed(why))?;
             (down.done, down.left_over) = (scan.done, scan.used < block.len());
             down.shape(&block, scan.used, &ranges, &mut out);
             for range in &ranges {
                 self.sending.account.received(self.core, &block[range.clone()]);
             }
             let bound = objects::bind(self.core, self.sending.account).await;
+            self.sending.account.head_sent = true;
             self.conn.send(&out, idle).await?;
             ranges.into_iter().for_each(|range| self.sending.account.delivered(&block[range]));
             if bound || down.done {
@@ -359,6 +359,11 @@ impl Relay<'_, '_> {
                 return Ok(());
             }
         }
+    }
+
+    /// A body whose framing breaks: no answer at all where the client has nothing of it yet.
+    fn unframed(&self, why: FramingFault) -> Fault {
+        if self.sending.account.head_sent { truncated(why) } else { bad_answer(why) }
     }
 
     /// The next block, in memory of its own; empty at the end.
@@ -384,8 +389,9 @@ impl Relay<'_, '_> {
     /// The head goes out together with what is already there of the body.
     async fn first_block(&mut self, down: &mut Down, head: Vec<u8>, rest: &[u8]) -> Result<(), Fault> {
         let mut ranges = Vec::new();
-        let scan = down.framing.scan(rest, &mut ranges).map_err(truncated)?;
+        let scan = down.framing.scan(rest, &mut ranges).map_err(|why| self.unframed(why))?;
         (down.done, down.left_over) = (scan.done, scan.used < rest.len());
+        self.sending.account.head_sent = true;
         let terminal = self.sending.account.end_if_overrun(self.core, rest, &mut ranges);
         let mut out = head;
         down.shape(rest, scan.used, &ranges, &mut out);

@@ -173,6 +173,12 @@ fn responses_that_break_http_are_faults_of_the_provider() {
         ("bad status", "HTTP/1.1 99 X\r\n\r\n", 502),
         ("101", "HTTP/1.1 101 Switching Protocols\r\n\r\n", 502),
         ("empty", "", 502),
+        ("no chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc", 502),
+        (
+            "a length that is said to be for us alone",
+            "HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 3\r\n\r\nabc",
+            200,
+        ),
         ("100 then 200", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", 200),
         ("204 with length", "HTTP/1.1 204 No Content\r\nContent-Length: 10\r\n\r\n", 204),
         ("close-delimited", "HTTP/1.0 200 OK\r\n\r\nabc", 200),

@@ -20,7 +20,8 @@ use crate::wire::h1::Request;
 impl Account {
     /// What went wrong.
     pub(in crate::proxy) fn failed(&mut self, fault: &Fault) {
-        if self.record.status == 0 {
+        // A provider's status that has not gone out is not what the client will see.
+        if self.record.status == 0 || !self.head_sent {
             self.record.status = reply::status(fault);
         }
         self.record.outcome = outcome_of(fault);
