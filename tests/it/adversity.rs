@@ -343,10 +343,9 @@ fn every_api_s_own_way_of_counting_becomes_the_same_normal_form() {
     }
 }
 
-/// The path of each language in which models answer, and the dialects that speak it. What is invoked may speak as in a chat, or as
-/// Claude does.
+/// The path of each language in which models answer, and the dialects that speak it. What is invoked may speak as in a chat.
 const LANGUAGES: &[(&str, &[Dialect])] = &[
-    ("/v1/messages", &[Dialect::Messages, Dialect::Invoke]),
+    ("/v1/messages", &[Dialect::Messages]),
     ("/v1/chat/completions", &[Dialect::Chat, Dialect::Completions, Dialect::Invoke]),
     ("/v1/completions", &[Dialect::Chat, Dialect::Completions, Dialect::Invoke]),
     ("/v1/responses", &[Dialect::Responses]),

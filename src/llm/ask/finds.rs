@@ -181,10 +181,10 @@ impl Finds {
         match self.message.key {
             MessageKey::Role => {
                 self.message.has_role = true;
-                self.message.role = match &body[span] {
-                    // Interactions have kinds of steps.
-                    b"\"user\"" | b"\"user_input\"" => Role::User,
-                    b"\"system\"" | b"\"developer\"" => Role::System,
+                self.message.role = match Raw::cut_off(&body[span]).text().as_deref() {
+                    // Interactions have kinds of steps, and contents in a step's place.
+                    Some("user" | "user_input" | "text") => Role::User,
+                    Some("system" | "developer") => Role::System,
                     _ => Role::Other,
                 }
             }
@@ -213,6 +213,7 @@ impl Finds {
                     b"role" => MessageKey::Role,
                     b"type" if self.dialect == Dialect::Interactions => MessageKey::Role,
                     b"content" | b"parts" => MessageKey::Content,
+                    b"text" if self.dialect == Dialect::Interactions => MessageKey::Content,
                     b"tools" if self.dialect == Dialect::Responses => MessageKey::Tools,
                     _ => MessageKey::Other,
                 }
@@ -424,7 +425,7 @@ fn names_in_groups(groups: Raw<'_>) -> Vec<String> {
                 b"functionDeclarations" | b"function_declarations" => {
                     names.extend(value.elements().filter_map(|tool| tool.at("name")?.string()));
                 }
-                b"toolSpec" => names.extend(value.at("name").and_then(Raw::string)),
+                b"toolSpec" | b"systemTool" => names.extend(value.at("name").and_then(Raw::string)),
                 b"cachePoint" => {}
                 // A tool that the provider runs: its key is its name.
                 other => names.extend(unescape(other).map(Cow::into_owned)),

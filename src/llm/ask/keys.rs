@@ -125,10 +125,10 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("messages", Top::History), ("system", Top::System), ("tools", Top::Tools),
             ("max_tokens", Top::MaxTokens), ("metadata", Top::Metadata), ("toolConfig", Top::ToolGroups),
             ("inferenceConfig", Top::Settings),
-            // OpenAI's open models, Claude of old, Llama, Titan.
+            // OpenAI's open models, Claude of old, Llama, Titan, Cohere.
             ("max_completion_tokens", Top::MaxCompletionTokens), ("prompt", Top::History),
             ("max_tokens_to_sample", Top::MaxTokens), ("max_gen_len", Top::MaxTokens),
-            ("inputText", Top::History), ("textGenerationConfig", Top::Settings),
+            ("inputText", Top::History), ("textGenerationConfig", Top::Settings), ("message", Top::History),
         ],
         Dialect::Ollama => &[
             ("model", Top::Model), ("stream", Top::Stream), ("tools", Top::Tools), ("messages", Top::History),

@@ -14,6 +14,12 @@ fn read(dialect: Dialect, body: &str) -> Result<Ask, AskFault> {
     whole
 }
 
+/// A body whose path names the model.
+fn beside_path(dialect: Dialect, body: &str) -> Ask {
+    let reader = AskReader::new(dialect).with_model_in_path(Some("m".into()));
+    reader.finish(body.as_bytes()).expect("an ask")
+}
+
 const MESSAGES: &str = r#"{
     "max_tokens": 32000, "stream": true,
     "system": [{"type":"text","text":"x-anthropic-billing-header: cc_version=2.1"},
@@ -64,6 +70,31 @@ fn a_chat_body() {
 }
 
 /// As Codex declares them since its models run tools from code.
+#[test]
+fn what_was_typed_is_found_in_every_form_of_a_history() {
+    for (dialect, body) in [
+        (Dialect::Chat, r#"{"model":"m","messages":[{"role":"us\u0065r","content":"typed"}]}"#),
+        (Dialect::Invoke, r#"{"message":"typed","chat_history":[{"role":"USER","message":"no"}]}"#),
+        (
+            Dialect::Interactions,
+            r#"{"model":"m","input":[{"type":"text","text":"typed"},{"type":"image","data":"AA"}]}"#,
+        ),
+        (Dialect::Interactions, r#"{"model":"m","input":[{"text":"typed","type":"text"}]}"#),
+        (
+            Dialect::Interactions,
+            r#"{"model":"m","input":[{"type":"user_input","content":[{"type":"text","text":"typed"}]},{"type":"function_result","result":"no"}]}"#,
+        ),
+    ] {
+        assert_eq!(beside_path(dialect, body).user_message.as_deref(), Some("typed"), "{body}");
+    }
+}
+
+#[test]
+fn tools_that_the_provider_runs_go_by_their_name_where_they_have_one() {
+    let body = r#"{"messages":[],"toolConfig":{"tools":[{"toolSpec":{"name":"f"}},{"systemTool":{"name":"nova_grounding"}},{"cachePoint":{"type":"default"}}]}}"#;
+    assert_eq!(beside_path(Dialect::Converse, body).tools, ["f", "nova_grounding"]);
+}
+
 #[test]
 fn tools_in_namespaces_and_in_the_history() {
     let body = r#"{"model":"m","tools":[{"type":"namespace","name":"files","tools":[{"type":"function","name":"read"},

@@ -330,6 +330,12 @@ const TABLE: &[Row] = &[
     post("/v1/publishers/google/models/{model}:streamGenerateContent", Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
     post("/v1beta1/publishers/google/models/{model}:generateContent", Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
     post("/v1beta1/publishers/google/models/{model}:streamGenerateContent", Dialect::Gemini, Endpoint::Generate, Flag::GoogleGenerateContent),
+    post("/v1/publishers/google/models/{model}:countTokens", Dialect::Gemini, Endpoint::CountTokens, Flag::GoogleGenerateContent),
+    post("/v1/publishers/google/models/{model}:embedContent", Dialect::Gemini, Endpoint::Embeddings, Flag::GoogleGenerateContent),
+    post("/v1/publishers/google/models/{model}:predict", Dialect::Gemini, Endpoint::Predict, Flag::GoogleGenerateContent),
+    post("/v1beta1/publishers/google/models/{model}:countTokens", Dialect::Gemini, Endpoint::CountTokens, Flag::GoogleGenerateContent),
+    post("/v1beta1/publishers/google/models/{model}:embedContent", Dialect::Gemini, Endpoint::Embeddings, Flag::GoogleGenerateContent),
+    post("/v1beta1/publishers/google/models/{model}:predict", Dialect::Gemini, Endpoint::Predict, Flag::GoogleGenerateContent),
 
     post(vertex!("v1", "publishers/anthropic/models/count-tokens:rawPredict"), Dialect::Messages, Endpoint::CountTokens, Flag::GoogleRawPredict),
     post(vertex!("v1", "publishers/anthropic/models/{model}:rawPredict"), Dialect::Messages, Endpoint::Generate, Flag::GoogleRawPredict),

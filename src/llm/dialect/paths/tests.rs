@@ -55,6 +55,7 @@ fn models_in_paths() {
     for (path, dialect, model, stream) in [
         ("/v1beta/models/gemini-2.5-flash:streamGenerateContent", Dialect::Gemini, "gemini-2.5-flash", true),
         ("/v1beta/models/gemini-2.5-flash:generateContent", Dialect::Gemini, "gemini-2.5-flash", false),
+        ("/v1beta1/publishers/google/models/gemini-3:countTokens", Dialect::Gemini, "gemini-3", false),
         (
             "/v1/projects/p/locations/l/publishers/anthropic/models/claude-3-7-sonnet@20250219:streamRawPredict",
             Dialect::Messages,
