@@ -177,6 +177,9 @@ impl Server {
         let has_pages =
             |(listen, url): &(&Listen, &String)| listen.serves != Serves::Models && url.starts_with("http");
         let pages = listen.iter().zip(&urls).find(has_pages).map(|(_, url)| url.clone());
+        // Before anything is read: what changes from here on, however long the store takes to open, is read again.
+        let reloader =
+            Reloader::new(options.source.clone(), options.install.clone(), &options.data, listen.clone());
         let (in_force, in_force_at_cores) = watch::channel(in_force(&options, &listen)?);
         let tls = towards_providers(options.ca_file.as_deref())?;
         let driver = Driver::probe(options.force_epoll);
@@ -207,7 +210,6 @@ impl Server {
             reloads: Arc::default(),
             drain: drain.clone(),
         };
-        let reloader = Reloader::new(options.source.clone(), options.install.clone(), &options.data, listen);
         let control = admin::Control::start(questions, facts, options.quota_store.clone(), reloader)
             .map_err(|why| StartFault(format!("the control thread cannot start: {why}")))?;
         let (inboxes, received): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(INBOX_MAX)).unzip();
