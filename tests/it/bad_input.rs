@@ -217,6 +217,7 @@ fn nobody_listening_is_a_502() {
     let kept = kept.expect("a record of what failed");
     assert_eq!(kept.record.bytes.request_received, ASK.len() as u64);
     assert_eq!(kept.request_body.as_deref(), Some(ASK.as_bytes()), "what was sent in vain is kept");
+    assert_eq!(kept.record.outcome, weir::record::record::Outcome::ProviderError, "nobody listened there");
 }
 
 #[test]

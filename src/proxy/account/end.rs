@@ -200,7 +200,7 @@ fn outcome_of(fault: &Fault) -> Outcome {
     match (&fault.kind, fault.side()) {
         (Kind::ClientGone | Kind::ClientStalled, _) => Outcome::ClientGone,
         (Kind::Truncated | Kind::IdleTimeout, _) => Outcome::Truncated,
-        (Kind::NoAnswer | Kind::BadAnswer, _) => Outcome::ProviderError,
+        (_, Side::Provider) => Outcome::ProviderError,
         (Kind::Busy, _) | (_, Side::Client | Side::Rule) => Outcome::Refused,
         _ => Outcome::GatewayFault,
     }
