@@ -52,7 +52,7 @@ pub(super) fn tokens(texts: &mut Texts, text: &[[u8; BLOCK]], out: &mut [u64]) -
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    texts.tokens(text, out, marks_table, between_table)
+    texts.tokens(text, out, table::marks, table::between)
 }
 
 /// Index of the closing quote of the string whose text begins at `at`; `None` at a control character, at the end, and
@@ -122,7 +122,7 @@ fn odd_in_text(piece: &[u8; 32]) -> u32 {
     #[cfg(target_arch = "x86_64")]
     return x86::odd_in_text(piece);
     #[cfg(not(target_arch = "x86_64"))]
-    bits(piece, |b| CLASSES[usize::from(b)] & (QUOTE | BACKSLASH | CONTROL) != 0)
+    bits(piece, table::is_odd)
 }
 
 /// One bit per byte that is not a space.
@@ -139,57 +139,65 @@ fn bits(piece: &[u8; 32], is: impl Fn(u8) -> bool) -> u32 {
     piece.iter().enumerate().fold(0, |found, (bit, byte)| found | u32::from(is(*byte)) << bit)
 }
 
-const QUOTE: u8 = 1;
-const BACKSLASH: u8 = 2;
-const OP: u8 = 4;
-const SPACE: u8 = 8;
-const CONTROL: u8 = 16;
-
-const CLASSES: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = CONTROL;
-        byte += 1;
-    }
-    table[b'"' as usize] = QUOTE;
-    table[b'\\' as usize] = BACKSLASH;
-    let ops = *b"{}[]:,\x0c\x1a";
-    let mut i = 0;
-    while i < ops.len() {
-        table[ops[i] as usize] |= OP;
-        i += 1;
-    }
-    let spaces = *b" \t\n\r";
-    let mut i = 0;
-    while i < spaces.len() {
-        table[spaces[i] as usize] |= SPACE;
-        i += 1;
-    }
-    table
-}
-
 /// The reference: one table look-up per byte.
 #[cfg(any(test, not(target_arch = "x86_64")))]
-fn of_class(block: &[u8; BLOCK], class: u8) -> u64 {
-    let is = |byte: &u8| u64::from(CLASSES[usize::from(*byte)] & class != 0);
-    block.iter().enumerate().fold(0, |found, (bit, byte)| found | is(byte) << bit)
-}
+mod table {
+    use super::{BLOCK, Between, Marks};
 
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn marks_table(block: &[u8; BLOCK]) -> Marks {
-    Marks {
-        quote: of_class(block, QUOTE),
-        backslash: of_class(block, BACKSLASH),
-        control: of_class(block, CONTROL),
+    const QUOTE: u8 = 1;
+    const BACKSLASH: u8 = 2;
+    const OP: u8 = 4;
+    const SPACE: u8 = 8;
+    const CONTROL: u8 = 16;
+
+    const CLASSES: [u8; 256] = classes();
+
+    const fn classes() -> [u8; 256] {
+        let mut table = [0; 256];
+        let mut byte = 0;
+        while byte < 0x20 {
+            table[byte] = CONTROL;
+            byte += 1;
+        }
+        table[b'"' as usize] = QUOTE;
+        table[b'\\' as usize] = BACKSLASH;
+        let ops = *b"{}[]:,\x0c\x1a";
+        let mut i = 0;
+        while i < ops.len() {
+            table[ops[i] as usize] |= OP;
+            i += 1;
+        }
+        let spaces = *b" \t\n\r";
+        let mut i = 0;
+        while i < spaces.len() {
+            table[spaces[i] as usize] |= SPACE;
+            i += 1;
+        }
+        table
     }
-}
 
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn between_table(block: &[u8; BLOCK]) -> Between {
-    Between { op: of_class(block, OP), space: of_class(block, SPACE) }
+    fn of_class(block: &[u8; BLOCK], class: u8) -> u64 {
+        let is = |byte: &u8| u64::from(CLASSES[usize::from(*byte)] & class != 0);
+        block.iter().enumerate().fold(0, |found, (bit, byte)| found | is(byte) << bit)
+    }
+
+    pub(super) fn marks(block: &[u8; BLOCK]) -> Marks {
+        Marks {
+            quote: of_class(block, QUOTE),
+            backslash: of_class(block, BACKSLASH),
+            control: of_class(block, CONTROL),
+        }
+    }
+
+    pub(super) fn between(block: &[u8; BLOCK]) -> Between {
+        Between { op: of_class(block, OP), space: of_class(block, SPACE) }
+    }
+
+    /// Whether it is a quote, a backslash or a control character.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn is_odd(byte: u8) -> bool {
+        CLASSES[usize::from(byte)] & (QUOTE | BACKSLASH | CONTROL) != 0
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -338,7 +346,7 @@ mod x86 {
             for place in 0..BLOCK {
                 let mut block = [b'x'; BLOCK];
                 block[place] = byte;
-                let wanted = (super::marks_table(&block), super::between_table(&block));
+                let wanted = (super::table::marks(&block), super::table::between(&block));
                 assert_eq!((marks_sse2(&block), between_sse2(&block)), wanted, "SSE2, {byte:#x} at {place}");
                 if std::arch::is_x86_feature_detected!("avx2") {
                     // SAFETY: the line above found AVX2.
