@@ -18,10 +18,11 @@
 
 mod down;
 mod upload;
+mod waiting;
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use super::conn::{After, Conn};
@@ -38,6 +39,7 @@ use crate::policy::snapshot::Provider;
 use crate::wire::h1::{FramingFault, HeadLimits, HeadScan, Response, parse_response};
 use crate::wire::head::Version;
 use down::Down;
+use waiting::Event;
 
 /// Largest block taken for a client that has been slow: what it did not take is held in memory until it does.
 const SLOW_BLOCK_BYTES: usize = 16 * 1024;
@@ -323,14 +325,6 @@ impl Relay<'_, '_> {
         ranges.into_iter().for_each(|range| self.sending.account.metered(&block[range]));
     }
 
-    async fn wait_more(&mut self) -> Result<(), Fault> {
-        match self.wait_response().await {
-            Event::FromProvider => Ok(()),
-            Event::FromClient => Err(gone("while its answer was under way")),
-            Event::Writable | Event::Late => Err(Fault::new(Kind::IdleTimeout)),
-        }
-    }
-
     /// While what is made is not known, blocks are read before they are sent, so that its id is bound when it goes out.
     async fn bind_first(&mut self, down: &mut Down, head: Vec<u8>, rest: Vec<u8>) -> Result<(), Fault> {
         let idle = self.sending.limits.idle;
@@ -516,47 +510,6 @@ impl Relay<'_, '_> {
         Ok(())
     }
 
-    /// Wait for the provider, the client's farewell or the time limit.
-    ///
-    /// Between the events of a stream the latter two stay armed with this task's waker, so that an event need not touch
-    /// them: they are polled when the task wakes and it was not the provider, and before the provider when one of them
-    /// came together with its last event. That one's wake-up is spent, and a provider that never pauses must not drown it.
-    async fn wait_response(&mut self) -> Event {
-        let mut armed = std::mem::take(&mut self.others_armed) && self.conn.is_undisturbed();
-        let mut woken = false;
-        poll_fn(|cx| {
-            let from_provider = self.lease.transport.poll_readable(cx).is_ready();
-            if !armed || (woken && !from_provider) {
-                if let Poll::Ready(event) = self.poll_others(cx) {
-                    return Poll::Ready(event);
-                }
-                armed = true;
-            }
-            woken = true;
-            if from_provider { Poll::Ready(Event::FromProvider) } else { Poll::Pending }
-        })
-        .await
-    }
-
-    fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if self.conn.poll_cut(cx) {
-            return Poll::Ready(Event::Late);
-        }
-        if !self.gone && self.poll_gone(cx).is_ready() {
-            return Poll::Ready(Event::FromClient);
-        }
-        self.conn.limit.poll(cx).map(|()| Event::Late)
-    }
-
-    /// Ready once the client has left. Of an upload that is not resumed after an early answer nothing more is read, so that
-    /// only the end of the connection tells.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.sending.body.is_done() {
-            true => self.conn.poll_gone(self.core, cx),
-            false => self.conn.socket.socket().poll_ended(cx),
-        }
-    }
-
     /// The response is complete: the connection goes back to the pool if nothing is left on it.
     pub(super) fn finish(self, down: Down) -> After {
         let complete = self.sending.body.is_done();
@@ -583,13 +536,6 @@ impl Relay<'_, '_> {
 fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.head.fields.text("retry-after")?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-enum Event {
-    Writable,
-    FromClient,
-    FromProvider,
-    Late,
 }
 
 enum Stop {

@@ -5,7 +5,8 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::task::{Context, Poll};
 
-use super::{Broken, Event, Relay, gone, write_chunk};
+use super::waiting::Event;
+use super::{Broken, Relay, gone, write_chunk};
 use crate::policy::decide::Hop;
 use crate::policy::snapshot::Provider;
 use crate::proxy::credentials::signs;
@@ -98,29 +99,6 @@ impl Relay<'_, '_> {
             let n = self.lease.transport.try_write(first, second)?;
             out.advance(n);
         }
-    }
-
-    async fn wait_upload(&mut self, blocked: bool) -> Event {
-        poll_fn(|cx| {
-            if self.conn.poll_cut(cx) {
-                return Poll::Ready(Event::Late);
-            }
-            if blocked && self.lease.transport.poll_writable(cx).is_ready() {
-                return Poll::Ready(Event::Writable);
-            }
-            let from_client = match self.sending.body.is_done() {
-                true => self.conn.poll_gone(self.core, cx),
-                false => self.conn.socket.poll_readable(cx),
-            };
-            if from_client.is_ready() {
-                return Poll::Ready(Event::FromClient);
-            }
-            if self.lease.transport.poll_readable(cx).is_ready() {
-                return Poll::Ready(Event::FromProvider);
-            }
-            self.conn.limit.poll(cx).map(|()| Event::Late)
-        })
-        .await
     }
 
     /// Take more of the request; at its end the reader judges the whole, before the last byte is let go.
