@@ -75,6 +75,7 @@ impl HeadScan {
         let window = &bytes[..bytes.len().min(limits.head_bytes_max)];
         while let Some(found) = memchr::memchr(b'\n', &window[self.seen..]) {
             let newline = self.seen + found;
+            self.begins_as_a_head(window)?;
             self.seen = newline + 1;
             if newline == 0 || window[newline - 1] != b'\r' || newline == self.line_start {
                 return Err(HeadFault::Malformed("bare LF in head (RFC 9112 2.2)"));
@@ -87,12 +88,19 @@ impl HeadScan {
                 (false, _) => self.begun = true,
             }
         }
+        self.begins_as_a_head(window)?;
         self.seen = window.len();
-        // What is no head at all, TLS most likely, need not be waited for.
-        if !self.begun && window.get(self.line_start).is_some_and(|b| *b != b'\r' && !is_token(*b)) {
-            return Err(HeadFault::Malformed("malformed start line (RFC 9112 3)"));
-        }
         if bytes.len() >= limits.head_bytes_max { Err(HeadFault::TooLarge) } else { Ok(None) }
+    }
+
+    /// What is no head at all, TLS most likely, need not be waited for.
+    fn begins_as_a_head(&self, window: &[u8]) -> Result<(), HeadFault> {
+        match window.get(self.line_start) {
+            Some(first) if !self.begun && !matches!(first, b'\r' | b'\n') && !is_token(*first) => {
+                Err(HeadFault::Malformed("malformed start line (RFC 9112 3)"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

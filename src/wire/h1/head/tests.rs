@@ -126,6 +126,10 @@ fn what_begins_no_head_is_not_waited_for() {
     for begun in [&b""[..], b"\r", b"\r\n", b"G", b"\r\nP"] {
         assert_eq!(scan(begun), Ok(None), "{}", begun.escape_ascii());
     }
+    // Whole lines behind such a beginning make it none the better, and a bare line feed stays what it is.
+    let lines = b" GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    (1..=lines.len()).for_each(|end| assert_eq!(scan(&lines[..end]), scan(b" ")));
+    assert_eq!(scan(b"\nGET"), Err(HeadFault::Malformed("bare LF in head (RFC 9112 2.2)")));
 }
 
 #[test]
