@@ -136,8 +136,8 @@ async fn watch(ready: Rc<Ready>, descriptor: OwnedFd, driver: Driver) {
 const BEAT: Duration = Duration::from_millis(10);
 
 /// The runtime looks at those only once no task is left to run, and on a core with more to do than it can that is never:
-/// sockets are ready before their tasks have run. So they are not asked for again before a timer has fired that is due.
-/// Where the core is not behind it has fired already, and nothing waits.
+/// sockets are ready before their tasks have run. So they are not asked for again before a timer has fired that is long
+/// due. Where the core is not behind it has fired in time, and nothing waits.
 struct Beat {
     due: Moment,
     timer: Pin<Box<monoio::time::Sleep>>,
@@ -152,13 +152,15 @@ impl Beat {
 
     async fn keep(&mut self) {
         let now = clock::now();
-        if now >= self.due {
-            self.timer.as_mut().await;
+        if self.timer.is_elapsed() {
             self.set(now);
+        } else if now >= self.due.plus(BEAT) {
+            // Long due, and not fired: nobody has looked at timers, and the next look is all that is waited for.
+            self.timer.as_mut().await;
+            self.set(clock::now());
         }
     }
 
-    /// Set, and not polled: a timer that is polled first when it is due never waits.
     fn set(&mut self, now: Moment) {
         self.due = now.plus(BEAT);
         self.timer.as_mut().reset(monoio::time::Instant::now() + BEAT);
