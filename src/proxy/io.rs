@@ -132,7 +132,7 @@ async fn watch(ready: Rc<Ready>, descriptor: OwnedFd, driver: Driver) {
     }
 }
 
-/// How long a busy core may go without a look at its timers and at what other threads have said.
+/// Half of how long a busy core may go without a look at its timers and at what other threads have said.
 const BEAT: Duration = Duration::from_millis(10);
 
 /// The runtime looks at those only once no task is left to run, and on a core with more to do than it can that is never:
@@ -168,13 +168,32 @@ impl Beat {
 }
 
 /// The runtime's epoll keeps a flag per descriptor, which only a look that finds nothing lowers. Looked at once after
-/// all was taken, its next edge can be believed: a system call less each time than asking before, too.
+/// all was taken, its next edge can be believed: a system call less each time than asking before, too. Where more has come
+/// by then, those who were woken have their turn first: news that never end would keep them waiting.
 async fn readable_by_edges(stream: &monoio::net::TcpStream) -> io::Result<()> {
     let mut looked = pin!(stream.readable(false));
     match poll_fn(|cx| Poll::Ready(looked.as_mut().poll(cx))).await {
-        Poll::Ready(more) => more,
+        Poll::Ready(more) => {
+            behind_the_others().await;
+            more
+        }
         Poll::Pending => stream.readable(true).await,
     }
+}
+
+/// Go on once all tasks that are to run have run. A task that wakes itself would go before them; one of its own, which
+/// wakes it, goes behind.
+async fn behind_the_others() {
+    let mut asked = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut asked, true) {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        spawn(async move { waker.wake() });
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Start a task on this core.

@@ -32,8 +32,8 @@ use rustix::event::{EventfdFlags, eventfd};
 /// Events taken from the kernel in one call.
 const EVENTS_AT_ONCE: usize = 256;
 /// Reads that a socket gives between two looks at the others, and what one of them may bring: 1 MiB of full blocks.
-const READS_A_TURN: u32 = 16;
-const BLOCK_BYTES: usize = 64 * 1024 + 1;
+pub(super) const READS_A_TURN: u32 = 16;
+const BLOCK_BYTES: usize = 64 * 1024;
 /// The number of our own descriptor among the watched; no place has it.
 const BELL: u64 = u64::MAX;
 
@@ -243,7 +243,7 @@ impl Watched {
     pub(super) fn was_read(&self, bytes: usize) {
         let turn = self.ready.turn.get();
         let before = if self.flags.turn.replace(turn) == turn { self.flags.reads.get() } else { 0 };
-        let reads = 1 + (bytes / BLOCK_BYTES) as u32;
+        let reads = bytes.div_ceil(BLOCK_BYTES).max(1) as u32;
         // Who reads on without asking is not held twice.
         self.flags.reads.set(READS_A_TURN.min(before.saturating_add(reads)).max(before));
     }
@@ -395,7 +395,7 @@ mod tests {
         watched.was_read(2 << 20);
         assert!(watched.poll_readable(&context()).is_pending());
         ready.take();
-        (0..READS_A_TURN - 1).for_each(|_| watched.was_read(BLOCK_BYTES - 1));
+        (0..READS_A_TURN - 1).for_each(|_| watched.was_read(BLOCK_BYTES));
         assert!(watched.poll_readable(&context()).is_ready());
     }
 

@@ -8,14 +8,13 @@ use rustls::pki_types::ServerName;
 
 use super::fault::{Fault, Kind};
 use super::io::Socket;
+use super::readiness::READS_A_TURN;
 use super::tls::{PlainState, Tls, TlsFault};
 use crate::policy::snapshot::Origin;
 use std::sync::Arc;
 
 /// Ciphertext taken at once: one TLS record of the largest size.
 const SEALED_BYTES: usize = 17 * 1024;
-/// Reads in a row that may bring no plaintext: as many as a socket gives in a turn, so that it is not readable after them.
-const EMPTY_READS_MAX: usize = 16;
 
 /// What is said of a connection that ended before its handshake did.
 pub(super) const CLOSED: &str = "closed within the handshake";
@@ -158,9 +157,7 @@ impl Transport {
             Transport::Tls(sealed) => sealed.socket.is_quiet() || sealed.gives_nothing(),
         }
     }
-}
 
-impl Transport {
     /// The number of the core's turn: what comes within one is not seen before the next.
     pub(super) fn turn(&self) -> u32 {
         self.socket().turn()
@@ -220,8 +217,9 @@ impl Sealed {
 
     /// Read what has arrived behind what `out` holds, up to `max` bytes of it.
     fn read_onto(&mut self, out: &mut Vec<u8>, max: usize) -> io::Result<usize> {
-        // TLS records without content could go on for ever: what is left of them waits for the next turn.
-        for _ in 0..EMPTY_READS_MAX {
+        // TLS records without content could go on for ever. After so many reads the socket is not readable this turn, and
+        // what is left of them waits for the next.
+        for _ in 0..READS_A_TURN {
             match self.tls.plaintext(out, max).map_err(broken)? {
                 PlainState::Some(n) => {
                     self.more = true;

@@ -101,6 +101,8 @@ impl Reader {
         // An index of zero is left out. Older models give a reason with every chunk: the last counts.
         let index = candidate.at("index").and_then(Raw::count).unwrap_or(0);
         self.stops.begin(index);
+        // One that begins when others have ended is still to end.
+        self.draft.complete &= self.stops.are_all_told();
         if let Some(reason) = candidate.at("finishReason").and_then(reason) {
             self.stops.note(index, reason);
             self.draft.complete = self.stops.are_all_told();
