@@ -69,10 +69,13 @@ impl Ready {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // Edge-triggered: each ringing tells, and nobody has to read.
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
+        let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
+        // Where the kernel or a seccomp profile refuses the call, it is told now: later a core would ask for ever.
+        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), Some(&Timespec::default()))?;
         Ok(Self {
             epoll,
             places: RefCell::default(),
-            events: RefCell::new(Vec::with_capacity(EVENTS_AT_ONCE)),
+            events: RefCell::new(events),
             turn: Cell::default(),
             held: RefCell::default(),
             bell,
