@@ -252,10 +252,8 @@ impl AskReader {
         };
         match self.model_in_path.take() {
             Some(model) => {
-                // Whichever the provider goes by: both must be granted. Google writes the same name behind a path.
-                let same =
-                    |named: &String| named.rsplit_once("models/").map_or(&**named, |(_, name)| name) == model;
-                self.more_models.extend(named.filter(|named| !same(named)));
+                // Whichever the provider goes by: both must be granted.
+                self.more_models.extend(named.filter(|named| !is_the_same(named, &model)));
                 Ok(Some(model))
             }
             None if named.is_none() && !self.model_optional && !has_default_model(self.dialect) => {
@@ -270,12 +268,13 @@ impl AskReader {
         let value = |top| finds.value(body, top).filter(|value| !value.is_null());
         let text = |top| value(top).and_then(Raw::string);
         let system_start = self.system_start(body);
+        let mut other_models = finds.other_models(body);
+        if let (Dialect::Gemini, Some(model)) = (self.dialect, &model) {
+            other_models.retain(|named| !is_the_same(named, model));
+        }
+        other_models.extend(self.more_models.iter().cloned());
         Ask {
-            other_models: finds
-                .other_models(body)
-                .into_iter()
-                .chain(self.more_models.iter().cloned())
-                .collect(),
+            other_models,
             // Ollama streams unless told not to.
             stream: value(Top::Stream).map_or(self.dialect == Dialect::Ollama, Raw::is_true)
                 || self.stream_in_path,
@@ -344,6 +343,11 @@ impl AskReader {
         }
         hash.digest()
     }
+}
+
+/// Whether the path names that model, too: Google writes the same name behind a path.
+fn is_the_same(named: &str, in_path: &str) -> bool {
+    named.rsplit_once("models/").map_or(named, |(_, name)| name) == in_path
 }
 
 /// Bytes of the first user message that go into a fingerprint.

@@ -27,33 +27,74 @@ struct Part {
     content: Range<usize>,
 }
 
-/// The boundary, where the content type says that a body is a form. Several content types are refused.
-pub fn boundary<'a>(mut kinds: impl Iterator<Item = &'a [u8]>) -> Result<Option<String>, AskFault> {
-    let Some(kind) = kinds.next() else { return Ok(None) };
-    let text = std::str::from_utf8(kind).map_err(|_| AskFault::NotAForm("its content type is no text"))?;
-    let mut parts = text.split(';').map(str::trim);
-    let of_parts = |kind: &str| kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
-    if !parts.next().is_some_and(of_parts) {
-        return Ok(None);
+/// What a content type says of the body behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Written {
+    /// JSON, whatever it is called: providers hardly look.
+    #[default]
+    Json,
+    /// JSON that is called a form, as curl does unasked: a provider that looks would read it as one.
+    JsonOrQuery,
+    /// A form; its boundary.
+    Parts(String),
+}
+
+/// How a body is written, by its content types. Two of them are refused where one is of a form, and so is a charset in
+/// which the bytes would read otherwise than they do here.
+pub fn written<'a>(kinds: impl Iterator<Item = &'a [u8]>) -> Result<Written, AskFault> {
+    let mut found = None;
+    for kind in kinds {
+        let kind =
+            std::str::from_utf8(kind).map_err(|_| AskFault::NotAForm("its content type is no text"))?;
+        let one = of_kind(kind)?;
+        if found.as_ref().is_some_and(|other| *other != one || one != Written::Json) {
+            return Err(AskFault::NotAForm("it has two content types"));
+        }
+        found = Some(one);
     }
-    if kinds.next().is_some()
-        || !text.trim_start().get(..19).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/form-data"))
-    {
+    Ok(found.unwrap_or_default())
+}
+
+fn of_kind(text: &str) -> Result<Written, AskFault> {
+    let mut parts = text.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let mut boundaries = Vec::new();
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+        let value = value.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(value);
+        if name.starts_with("charset") && !reads_as_ascii(value) {
+            return Err(AskFault::NotAForm("its charset is not UTF-8"));
+        }
+        if name.starts_with("boundary") {
+            boundaries.push((name, value.to_owned()));
+        }
+    }
+    if kind == "application/x-www-form-urlencoded" {
+        return Ok(Written::JsonOrQuery);
+    }
+    if !kind.starts_with("multipart/") && !kind.contains(',') {
+        return Ok(Written::Json);
+    }
+    if kind != "multipart/form-data" {
         return Err(AskFault::NotAForm("its content type is not one multipart/form-data"));
     }
-    let named = parts.filter_map(|part| part.split_once('='));
-    let mut boundaries = named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"));
-    let (Some((_, value)), None) = (boundaries.next(), boundaries.next()) else {
-        return Err(AskFault::NotAForm("its content type has not one boundary"));
-    };
-    let value = value.trim();
-    let value = value.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(value);
-    // RFC 2046 5.1.1, without the space.
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&b);
-    match (1..=70).contains(&value.len()) && value.bytes().all(plain) {
-        true => Ok(Some(value.to_owned())),
-        false => Err(AskFault::NotAForm("its boundary is none")),
+    match boundaries.as_slice() {
+        [(name, value)] if name == "boundary" && is_boundary(value) => Ok(Written::Parts(value.clone())),
+        _ => Err(AskFault::NotAForm("its content type has not one plain boundary")),
     }
+}
+
+/// RFC 2046 5.1.1, without the space.
+fn is_boundary(value: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&b);
+    (1..=70).contains(&value.len()) && value.bytes().all(plain)
+}
+
+/// Whether the bytes that JSON is made of mean the same in a charset (RFC 8259 8.1 knows UTF-8 alone, and no parameter).
+fn reads_as_ascii(charset: &str) -> bool {
+    let charset = charset.to_ascii_lowercase();
+    matches!(charset.as_str(), "" | "utf-8" | "utf8" | "us-ascii" | "ascii" | "latin1" | "windows-1252")
+        || charset.starts_with("iso-8859-")
 }
 
 impl Form {
@@ -61,8 +102,7 @@ impl Form {
     pub fn read(body: &[u8], boundary: &str) -> Result<Self, AskFault> {
         let broken = AskFault::NotAForm;
         let line = format!("--{boundary}");
-        let between = format!("\r\n{line}");
-        let finder = memmem::Finder::new(between.as_bytes());
+        let finder = memmem::Finder::new(line.as_bytes());
         let mut form = Form::default();
         let mut at = line.len();
         if !body.starts_with(line.as_bytes()) {
@@ -75,9 +115,12 @@ impl Form {
                 [b'\r', b'\n', ..] => at += 2,
                 _ => return Err(broken("a boundary is followed by something else")),
             }
-            let end = finder.find(&body[at..]).ok_or(broken("it does not end with its boundary"))? + at;
-            form.part(body, at..end)?;
-            at = end + between.len();
+            let next = finder.find(&body[at..]).ok_or(broken("it does not end with its boundary"))? + at;
+            // Some take it for the end of a part wherever it stands, or behind half a line's end.
+            let whole =
+                body[at..next].strip_suffix(b"\r\n").ok_or(broken("its boundary is within a part"))?;
+            form.part(body, at..at + whole.len())?;
+            at = next + line.len();
         }
     }
 
@@ -95,9 +138,9 @@ impl Form {
         Ok(())
     }
 
-    /// The one field of that name: in any case it may come only once.
+    /// The one field of that name: in any case and dress it may come only once.
     fn field(&self, name: &str) -> Result<Option<&Part>, AskFault> {
-        let mut found = self.parts.iter().filter(|part| part.name.eq_ignore_ascii_case(name));
+        let mut found = self.parts.iter().filter(|part| bare(&part.name).eq_ignore_ascii_case(name));
         let (first, second) = (found.next(), found.next());
         match second {
             Some(_) => Err(AskFault::DuplicateKey(name.to_owned())),
@@ -151,6 +194,12 @@ impl Form {
             ..Ask::default()
         })
     }
+}
+
+/// A field's name without what some frameworks take off it: quotes of the other kind, space, `[]` of a list.
+fn bare(name: &str) -> &str {
+    let name = name.split('[').next().unwrap_or_default();
+    name.trim_matches(|c: char| c.is_whitespace() || c == '\'')
 }
 
 /// Name of a part, and whether it is a file.
@@ -267,6 +316,9 @@ mod tests {
             ("folded", vec!["Content-Disposition: form-data;\r\n name=\"model\"\r\n\r\nb".into()]),
             ("encoded", vec!["Content-Disposition: form-data; name=\"model\"\r\nContent-Transfer-Encoding: base64\r\n\r\nYg==".into()]),
             ("a file", vec!["Content-Disposition: form-data; name=\"model\"; filename=\"m\"\r\n\r\nb".into()]),
+            ("a list", vec![model.clone(), field("model[]", "b")]),
+            ("other quotes", vec![model.clone(), field("'model'", "b")]),
+            ("spaced", vec![model.clone(), field("Model ", "b")]),
             ("no head", vec!["b".into()]),
         ] {
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -279,17 +331,44 @@ mod tests {
     }
 
     #[test]
-    fn boundaries() {
-        let of = |kinds: &[&str]| boundary(kinds.iter().map(|kind| kind.as_bytes()));
-        assert_eq!(of(&["multipart/form-data; boundary=abc"]), Ok(Some("abc".into())));
-        assert!(of(&["Multipart/Form-Data;Boundary=\"a b\""]).is_err());
-        assert_eq!(of(&["application/json"]), Ok(None));
-        assert_eq!(of(&[]), Ok(None));
+    fn a_boundary_stands_between_parts_alone() {
+        let model = field("model", "a");
+        for inside in ["z\n--xYzZy\nz", "z\r--xYzZy\rz", "z--xYzZy", "z\r\n--xYzZyz"] {
+            assert!(ask(&[&model, &field("prompt", inside)]).is_err(), "{inside:?}");
+        }
+        assert!(ask(&[&model, &field("prompt", "z\r\n--xYzZ\r\n--")]).is_ok());
+    }
+
+    #[test]
+    fn content_types() {
+        let of = |kinds: &[&str]| written(kinds.iter().map(|kind| kind.as_bytes()));
+        for plain in [
+            "",
+            "application/json",
+            "text/plain",
+            "application/json;charset=\"UTF-8\"",
+            "application/json; charset=latin1",
+        ] {
+            assert_eq!(of(&[plain]), Ok(Written::Json), "{plain}");
+        }
+        assert_eq!(of(&[]), Ok(Written::Json));
+        assert_eq!(of(&["application/json", "application/json"]), Ok(Written::Json));
+        assert_eq!(of(&["Application/x-www-form-urlencoded"]), Ok(Written::JsonOrQuery));
+        assert_eq!(of(&["multipart/form-data; boundary=abc"]), Ok(Written::Parts("abc".into())));
+        assert_eq!(of(&["Multipart/Form-Data;Boundary=\"a\""]), Ok(Written::Parts("a".into())));
         for kinds in [
             &["multipart/form-data"][..],
+            &["Multipart/Form-Data;Boundary=\"a b\""],
             &["multipart/form-data; boundary=a; boundary=b"],
+            &["multipart/form-data; boundary=a; boundary*=utf-8''b"],
             &["multipart/form-data; boundary=a", "application/json"],
+            &["application/json", "multipart/form-data; boundary=a"],
+            &["application/json", "application/x-www-form-urlencoded"],
+            &["application/json, multipart/form-data; boundary=a"],
             &["multipart/mixed; boundary=a"],
+            &["application/json; charset=utf-7"],
+            &["application/json; charset=utf-16"],
+            &["application/json; charset*=utf-8''utf-7"],
         ] {
             assert!(of(kinds).is_err(), "{kinds:?}");
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!   JSON, uncoded     read while it arrives; the model is enough to go on      the rest is judged before the last byte goes
 //!   coded (gzip, …)   all of it, from a decoded copy                           what came is what is forwarded
-//!   a form            all of it
+//!   a form            all of it; JSON that is called one is read both ways
 //!   a batch           all of it, and each of its requests
 //!   ids of objects    all of it: they decide the provider
 //! ```
@@ -23,7 +23,7 @@ use crate::llm::ask::{Ask, AskReader};
 use crate::llm::batch::Batch;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Endpoint, Flag, Route};
-use crate::llm::form::{self, Form};
+use crate::llm::form::{self, Form, Written};
 use crate::wire::decode::{self, Decoder};
 use crate::wire::h1::Request;
 
@@ -60,11 +60,11 @@ pub(super) async fn ask(
     account: &mut Account,
 ) -> Result<Asked, Fault> {
     let waits_since = (!body.is_done()).then(clock::now);
-    let boundary = form::boundary(request.head.fields.all("content-type"))?;
+    let written = form::written(request.head.fields.all("content-type"))?;
     let in_query = heads::models_in_query(&request.head.target);
     let mut reader = matches!(request.head.method.as_str(), "POST" | "PUT" | "PATCH")
         .then(|| Box::new(AskReader::for_route(route).with_more_models(in_query.clone())));
-    let whole = boundary.is_some() || is_coded(request) || decides_by_objects(route);
+    let whole = written != Written::Json || is_coded(request) || decides_by_objects(route);
     let known = loop {
         if body.is_done() {
             break false;
@@ -98,9 +98,9 @@ pub(super) async fn ask(
     }
     let text = plain(request, &body.bytes)?;
     let mut batch = Batch::default();
-    let (mut ask, spot) = match boundary {
-        Some(boundary) => {
-            let form = Form::read(&text, &boundary)?;
+    let (mut ask, spot) = match &written {
+        Written::Parts(boundary) => {
+            let form = Form::read(&text, boundary)?;
             if form.value(&text, "purpose")?.as_deref() == Some("batch") {
                 batch = Batch::of_lines(form.file("file")?.map_or(&[][..], |file| &text[file]))?;
             }
@@ -109,7 +109,7 @@ pub(super) async fn ask(
             ask.other_models = in_query;
             (ask, form.model_span().map(Spot::Form))
         }
-        None => {
+        Written::Json | Written::JsonOrQuery => {
             if route.endpoint == Endpoint::Make && route.dialect == Dialect::Messages {
                 batch = Batch::of_messages(&text)?;
             }
@@ -117,6 +117,9 @@ pub(super) async fn ask(
             (ask, span.map(Spot::Json))
         }
     };
+    if written == Written::JsonOrQuery {
+        ask.other_models.extend(heads::models_in(&String::from_utf8_lossy(&text)));
+    }
     ask.other_models.extend(batch.models);
     ask.objects.extend(batch.objects);
     if route.endpoint == Endpoint::Make && route.dialect == Dialect::Gemini {

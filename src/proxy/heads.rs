@@ -49,6 +49,10 @@ const NOT_FORWARDED: Names = Names::of(&[
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    // Likewise another path.
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
 ]);
 
 /// Client fields that carry a credential, or a signature over a request that is no longer the one sent: replaced, never
@@ -80,8 +84,9 @@ const KEPT_TO_OURSELVES: Names = Names::of(&["set-cookie", "sec-websocket-protoc
 /// Those a client's own key may come in where a provider passes it through.
 const OWN_KEY: Names = Names::of(&["authorization", "x-api-key", "api-key", "x-goog-api-key"]);
 
-/// Parameters of a query that carry a credential, lower case. Presigned requests of AWS begin with `x-amz-`.
-const CREDENTIAL_PARAMETERS: [&str; 12] = [
+/// Parameters of a query that carry a credential, lower case. Presigned requests of AWS begin with `x-amz-`. Google's
+/// platform takes whole header fields and another method from a query.
+const CREDENTIAL_PARAMETERS: [&str; 14] = [
     "key",
     "api_key",
     "apikey",
@@ -94,6 +99,8 @@ const CREDENTIAL_PARAMETERS: [&str; 12] = [
     "authorization",
     "subscription-key",
     "sig",
+    "httpheaders",
+    "httpmethod",
 ];
 
 /// A request on its way to one provider.
@@ -169,7 +176,11 @@ fn is_signed(name: &[u8]) -> bool {
 
 /// Models that a query names: some servers let it speak for the body.
 pub(super) fn models_in_query(target: &str) -> Vec<String> {
-    let Some((_, query)) = target.split_once('?') else { return Vec::new() };
+    target.split_once('?').map(|(_, query)| models_in(query)).unwrap_or_default()
+}
+
+/// As [`models_in_query`], of what would be read as a query.
+pub(super) fn models_in(query: &str) -> Vec<String> {
     let named = parameters(query).filter_map(|part| {
         let (name, value) = part.trim_end_matches(['&', ';']).split_once('=')?;
         let name = percent_decoded(name).to_ascii_lowercase();
@@ -189,7 +200,8 @@ fn parameters(query: &str) -> impl Iterator<Item = &str> {
 fn is_credential_parameter(part: &str) -> bool {
     let written = part.trim_end_matches(['&', ';']).split('=').next().unwrap_or_default();
     let name = percent_decoded(written).to_ascii_lowercase();
-    let name = name.trim();
+    // Google takes its own parameters with a dollar before them, too.
+    let name = name.trim().trim_start_matches('$');
     CREDENTIAL_PARAMETERS.contains(&name) || name.starts_with("x-amz-")
 }
 
@@ -484,6 +496,7 @@ mod tests {
             ("X-Amz-Signature=s&X-Amz-Credential=c&a=1", "a=1"),
             ("monkey=1&keyed=2", "monkey=1&keyed=2"),
             ("beta=true", "beta=true"),
+            ("%24httpMethod=GET&alt=sse&$httpHeaders=x-goog-api-key:s&$key=s", "alt=sse"),
         ] {
             assert_eq!(query_for(query, &provider()), expected, "{query}");
         }

@@ -148,7 +148,9 @@ impl Finds {
         if top == Top::Model && name.as_bytes() != key {
             self.model_otherwise = true;
         }
-        if self.seen & (1 << n) != 0 {
+        // Two spellings of one field are one field to whoever takes both.
+        let is_again = top.names_models() && self.spans[top as usize].is_some();
+        if self.seen & (1 << n) != 0 || is_again {
             self.twice = Some(name.into());
             return false;
         }
@@ -316,23 +318,17 @@ impl Finds {
         plain.chain(inner).max()
     }
 
-    /// Models beyond `model` that the provider may run: fallbacks, and tools that bring a model of their own.
+    /// Models beyond `model` that the provider may run: fallbacks, tools that bring a model of their own, requests within.
     pub(super) fn other_models(&self, body: &[u8]) -> Vec<String> {
-        let elements = |top| self.value(body, top).into_iter().flat_map(Raw::elements);
-        let listed = elements(Top::Models).filter_map(Raw::string);
-        let of_tools = self.tool_models.iter().filter_map(|model| string_at(body, model));
-        let fallbacks = elements(Top::Fallbacks)
-            .flat_map(|one| one.string().map_or_else(|| models_of(one), |name| vec![name]));
+        let of_tools = self.tool_models.iter().filter_map(|span| body.get(span.clone())).map(Raw::cut_off);
+        let listed = [Top::Models, Top::Fallbacks].into_iter().filter_map(|top| self.value(body, top));
         let options = self.value(body, Top::ProviderOptions).into_iter();
         let gateway = options.flat_map(|all| spelt(all, "gateway")).flat_map(|own| spelt(own, "models"));
-        let plugins = elements(Top::Plugins).flat_map(|plugin| spelt(plugin, "allowed_models"));
-        let nested = gateway.chain(plugins).flat_map(Raw::elements).filter_map(Raw::string);
-        listed
-            .chain(of_tools)
-            .chain(self.listed_tools(body, models_of))
-            .chain(fallbacks)
-            .chain(nested)
-            .collect()
+        let plugins = self.value(body, Top::Plugins).into_iter().flat_map(Raw::elements);
+        let plugins = plugins.flat_map(|plugin| spelt(plugin, "allowed_models"));
+        let mut found = self.listed_tools(body, models_of);
+        of_tools.chain(listed).chain(gateway).chain(plugins).for_each(|value| named(value, &mut found));
+        found
     }
 }
 
@@ -455,7 +451,22 @@ fn names_of(tool: Raw<'_>) -> Vec<String> {
 
 fn models_of(tool: Raw<'_>) -> Vec<String> {
     let settings = spelt(tool, "parameters").flat_map(|settings| spelt(settings, "model"));
-    spelt(tool, "model").chain(settings).filter_map(Raw::string).collect()
+    let mut found = Vec::new();
+    spelt(tool, "model").chain(settings).for_each(|value| named(value, &mut found));
+    found
+}
+
+/// Every model in a value, whatever shape it has: a name, a list, an object that names one. A name that cannot be decoded
+/// stands as it is written: it is for the grants to say that they know none such.
+fn named(value: Raw<'_>, found: &mut Vec<String>) {
+    match value.bytes().first() {
+        Some(b'"') => {
+            found.push(value.string().unwrap_or_else(|| String::from_utf8_lossy(value.bytes()).into()));
+        }
+        Some(b'[') => value.elements().for_each(|one| named(one, found)),
+        Some(b'{') => found.extend(models_of(value)),
+        _ => {}
+    }
 }
 
 /// Every member of that name, in any spelling that somebody behind us might read: which of several counts is theirs to

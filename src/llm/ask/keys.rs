@@ -33,7 +33,7 @@ pub(super) enum Top {
     Store,
     /// Names an object that decides whose answer is continued: may come only once.
     Conversation,
-    /// Models to fall back to: names, or objects that name one.
+    /// Models to fall back to: names, or objects that name one. In Gemini's language requests within the request.
     Fallbacks,
     /// A gateway's own options (Vercel: `gateway.models`).
     ProviderOptions,
@@ -48,9 +48,9 @@ pub(super) enum Top {
 pub(super) const TOPS: usize = 27;
 
 impl Top {
-    /// Whether it names models beside the one asked for.
+    /// Whether it names models beside the one asked for, or may.
     pub(super) fn names_models(self) -> bool {
-        matches!(self, Top::Models | Top::Fallbacks | Top::ProviderOptions | Top::Plugins)
+        matches!(self, Top::Models | Top::Fallbacks | Top::ProviderOptions | Top::Plugins | Top::Tools)
     }
 }
 
@@ -105,6 +105,9 @@ pub(super) fn keys(dialect: Dialect) -> &'static [(&'static str, Top)] {
             ("system_instruction", Top::System), ("tools", Top::ToolGroups), ("generationConfig", Top::Settings),
             ("generation_config", Top::Settings),
             ("cachedContent", Top::Conversation),
+            // Each of `batchEmbedContents`, the one that `countTokens` is to count.
+            ("requests", Top::Fallbacks), ("generateContentRequest", Top::Models),
+            ("generate_content_request", Top::Models),
         ],
         Dialect::Interactions => &[
             ("model", Top::Model), ("agent", Top::Agent), ("stream", Top::Stream), ("input", Top::History),

@@ -88,7 +88,12 @@ fn whatever_a_request_names_in_whatever_way_must_be_granted() {
             r#"{"model":"good","providerOptions":{"gateway":{"models":["good"]},"gateway":{"models":["bad"]}}}"#,
             404,
         ),
+        (chat, r#"{"model":"good","models":"bad"}"#, 404),
+        (chat, r#"{"model":"good","models":{"model":"bad"}}"#, 404),
+        (chat, r#"{"model":"good","models":[["bad"]]}"#, 404),
+        (chat, r#"{"model":"good","models":["good\q"]}"#, 404),
         (chat, r#"{"model":"good","tools":[{"type":"x","Model":"bad"}]}"#, 404),
+        (chat, r#"{"model":"good","Tools":[{"type":"x","model":["bad"]}]}"#, 404),
         ("/v1/chat/completions?model=bad", r#"{"model":"good"}"#, 404),
         ("/v1/chat/completions?%6dodels%5B%5D=bad", r#"{"model":"good"}"#, 404),
         ("/v1/embeddings", r#"{"model":"good","input":"x","models":["bad"]}"#, 404),
@@ -96,6 +101,26 @@ fn whatever_a_request_names_in_whatever_way_must_be_granted() {
         ("/v1beta/models/good:generateContent", r#"{"contents":[]}"#, 200),
         ("/v1beta/models/good:generateContent", r#"{"Model":"bad","contents":[]}"#, 400),
         ("/v1beta/models/good:generateContent", r#"{"model":"models/bad","contents":[]}"#, 404),
+        (
+            "/v1beta/models/good:batchEmbedContents",
+            r#"{"requests":[{"model":"models/good","content":{}}]}"#,
+            200,
+        ),
+        (
+            "/v1beta/models/good:batchEmbedContents",
+            r#"{"requests":[{"model":"models/good"},{"model":"models/bad"}]}"#,
+            404,
+        ),
+        (
+            "/v1beta/models/good:countTokens",
+            r#"{"generateContentRequest":{"model":"models/bad","contents":[]}}"#,
+            404,
+        ),
+        (
+            "/v1beta/models/good:countTokens",
+            r#"{"generateContentRequest":{"model":"models/bad"},"generate_content_request":{"model":"models/good"}}"#,
+            400,
+        ),
         ("/v1beta/models/good%2f..%2fbad:generateContent", r#"{"contents":[]}"#, 404),
         // The provider's own choice is one that nobody granted.
         ("/v1/images/generations", r#"{"prompt":"x"}"#, 404),
@@ -108,5 +133,32 @@ fn whatever_a_request_names_in_whatever_way_must_be_granted() {
             .expect("an answer");
         assert_eq!(reply.status, status, "{path} {body}: {}", reply.text());
         assert_eq!(gate.provider.requests().0 - before, u64::from(status == 200), "{path} {body}");
+    }
+}
+
+#[test]
+fn a_body_is_what_its_content_type_may_have_it_be() {
+    let only_a = FILE.replace(", \"second/b\"", "").replace("FIRST", "$provider");
+    let gate = Gate::of_file(Knobs { keep: true, ..Knobs::default() }, &only_a, |_| {});
+    const PLAIN: &str = r#"{"model":"a","messages":[]}"#;
+    const QUERY: &str = r#"{"model":"a","messages":[],"x":"&mod%65l=b&"}"#;
+    for (kinds, body, status) in [
+        (&[][..], PLAIN, 200),
+        (&["application/json; charset=utf-8"], PLAIN, 200),
+        (&["text/plain"], QUERY, 200),
+        // What curl says unasked: read as JSON by some, as a form by others.
+        (&["application/x-www-form-urlencoded"], PLAIN, 200),
+        (&["application/x-www-form-urlencoded"], QUERY, 404),
+        (&["application/json", "Application/X-WWW-Form-Urlencoded"], QUERY, 400),
+        (&["application/json", "multipart/form-data; boundary=x"], PLAIN, 400),
+        (&["application/json, multipart/form-data; boundary=x"], PLAIN, 400),
+        (&["application/json; charset=utf-7"], PLAIN, 400),
+    ] {
+        let before = gate.provider.requests().0;
+        let request = Request::new("POST", "/v1/chat/completions", body);
+        let request = kinds.iter().fold(request, |request, kind| request.header("content-type", kind));
+        let reply = gate.client().send(&request).expect("an answer");
+        assert_eq!(reply.status, status, "{kinds:?}: {}", reply.text());
+        assert_eq!(gate.provider.requests().0 - before, u64::from(status == 200), "{kinds:?}");
     }
 }
