@@ -22,7 +22,6 @@ use super::ask::AskFault;
 use super::dialect::paths::decode;
 use super::dialect::{Dialect, Reader};
 use super::meter::Reading;
-use crate::wire::head::Fields;
 use crate::wire::json::Raw;
 
 pub use said::{Asked, Said};
@@ -94,6 +93,8 @@ pub struct Socket {
     model: Option<String>,
     /// The same, where it was the provider who said so.
     told: Option<String>,
+    /// What writes down speech in a Realtime session, billed at its own price: asked for, or else told of.
+    transcriber: Option<String>,
     running: Vec<Running>,
     next: Ticket,
     /// Responses that have ended lately: what else comes of them is not a new exchange.
@@ -107,13 +108,27 @@ struct Running {
     ticket: Ticket,
     kind: Begun,
     lane: String,
+    /// Model that was asked for, be it by the session.
+    model: Option<String>,
     /// The client's own name for its message (Realtime).
     event_id: Option<String>,
     previous: Option<String>,
+    /// The provider has taken what is to steer, and says no more of it until the response opens.
+    accepted: bool,
     /// The response's id, once the provider has given it.
     response: Option<String>,
     reader: Reader,
 }
+
+impl Running {
+    /// Whether it waits to steer a response.
+    fn is_to_steer(&self) -> bool {
+        self.kind == Begun::Steer && self.response.is_none()
+    }
+}
+
+/// What Live says in a turn. The rest (it waits for input, it was interrupted) may come when none is under way.
+const BEGINS_A_TURN: &[&str] = &["modelTurn", "inputTranscription", "outputTranscription"];
 
 /// Exchanges under way at once; one more is refused.
 pub const RUNNING_MAX: usize = 64;
@@ -125,13 +140,21 @@ impl Socket {
     #[must_use]
     pub fn new(dialect: Dialect, model: Option<String>) -> Self {
         let (past, made) = (VecDeque::new(), VecDeque::new());
-        Socket { dialect, model, told: None, running: Vec::new(), next: 0, past, made }
+        let (told, transcriber) = (None, None);
+        Socket { dialect, model, told, transcriber, running: Vec::new(), next: 0, past, made }
     }
 
     /// Model of the session so far.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
+    }
+
+    /// Model that an exchange of this kind runs, where no message of the client's asks for one.
+    #[must_use]
+    pub fn model_of(&self, kind: Begun) -> Option<&str> {
+        let own = self.transcriber.as_deref().filter(|_| kind == Begun::Transcription);
+        own.or(self.model())
     }
 
     /// Whether a response of that id was made on this socket, and not long ago.
@@ -152,6 +175,7 @@ impl Socket {
             return None;
         }
         self.model = asked.ask.model.clone().or(self.model.take());
+        self.transcriber = asked.transcriber.clone().or(self.transcriber.take());
         let ticket = self.start(asked.kind, &asked.lane, self.dialect);
         if let Some(running) = self.running.last_mut() {
             running.event_id.clone_from(&asked.event_id);
@@ -173,7 +197,7 @@ impl Socket {
     /// The socket has ended, or can be read no further: what each exchange had said by then.
     pub fn end(&mut self) -> Vec<(Ticket, Reading)> {
         let running = std::mem::take(&mut self.running);
-        running.into_iter().map(|one| (one.ticket, self.reading(one.reader))).collect()
+        running.into_iter().map(|one| (one.ticket, self.reading(one))).collect()
     }
 
     fn start(&mut self, kind: Begun, lane: &str, dialect: Dialect) -> Ticket {
@@ -183,10 +207,12 @@ impl Socket {
             ticket,
             kind,
             lane: lane.to_owned(),
+            model: self.model.clone(),
             event_id: None,
             previous: None,
+            accepted: false,
             response: None,
-            reader: Reader::new(dialect, &Fields::new()),
+            reader: Reader::on_socket(dialect, self.model.as_deref()),
         });
         ticket
     }
@@ -197,16 +223,29 @@ impl Socket {
                 let found = self.failing(event);
                 found.map_or(Heard::SOCKET, |slot| self.close(slot, event))
             }
-            "response.steer.accepted" => self.heard(self.steer(event)),
-            "response.steer.pending" | "response.steer.failed" => {
-                let Some(slot) = self.steer(event) else { return Heard::SOCKET };
-                self.running[slot].reader.draft_mut().complete = true;
-                self.running[slot].reader.draft_mut().error = event.error.and_then(Raw::value);
-                self.close(slot, event)
+            "response.steer.accepted" => {
+                let slot = self.steer(event);
+                slot.into_iter().for_each(|slot| self.running[slot].accepted = true);
+                self.heard(slot)
             }
+            "response.steer.pending" | "response.steer.failed" => self.not_steered(event),
             kind if kind.starts_with("response.") => self.response(event),
             _ => Heard::SOCKET,
         }
+    }
+
+    /// What was to steer waits for the client's next message, or comes to nothing: no response follows by itself, unless
+    /// this was refused at once, and more than it waits.
+    fn not_steered(&mut self, event: &Event<'_>) -> Heard {
+        let Some(slot) = self.steer(event) else { return Heard::SOCKET };
+        let one = &mut self.running[slot];
+        let numbered = event.message.at("steer").is_some_and(|steer| steer.at("id").is_some());
+        if one.accepted && !numbered {
+            return self.heard(Some(slot));
+        }
+        one.reader.draft_mut().complete = true;
+        one.reader.draft_mut().error = event.error.and_then(Raw::value);
+        self.close(slot, event)
     }
 
     fn realtime(&mut self, event: &Event<'_>) -> Heard {
@@ -275,7 +314,9 @@ impl Socket {
     }
 
     fn session(&mut self, event: &Event<'_>) -> Heard {
-        let model = event.message.at("session").and_then(|session| session.at("model")).and_then(Raw::string);
+        let session = event.message.at("session");
+        let model = session.and_then(|session| session.at("model")?.string());
+        self.transcriber = self.transcriber.take().or_else(|| said::transcriber(session?));
         let model_told = model.is_some() && self.model.is_none();
         // Providers tell the dated name of what was asked for; grants are for what is asked for.
         self.model = self.model.take().or_else(|| model.clone());
@@ -299,11 +340,15 @@ impl Socket {
     }
 
     fn live(&mut self, message: Raw<'_>) -> Heard {
-        let (mut setup, mut turn, mut usage) = (false, false, false);
-        for (key, _) in message.members() {
+        let (mut setup, mut turn, mut begins, mut usage) = (false, false, false, false);
+        for (key, value) in message.members().filter(|(_, value)| !value.is_null()) {
             match key.written() {
                 b"setupComplete" | b"setup_complete" => setup = true,
-                b"serverContent" | b"toolCall" => turn = true,
+                b"serverContent" => {
+                    turn = true;
+                    begins |= BEGINS_A_TURN.iter().any(|key| value.at(key).is_some());
+                }
+                b"toolCall" => (turn, begins) = (true, true),
                 b"usageMetadata" => usage = true,
                 _ => {}
             }
@@ -317,10 +362,10 @@ impl Socket {
                 self.close(slot, &event)
             }
             (false, Some(slot)) if turn || usage => self.turn(slot, &event, false),
-            (false, None) if turn || usage => {
+            (false, None) if begins || usage => {
                 let ticket = self.start(Begun::Turn, "", self.dialect);
                 // Counts that come behind the end of a turn are all there is of this one.
-                let heard = self.turn(self.running.len() - 1, &event, !turn);
+                let heard = self.turn(self.running.len() - 1, &event, !begins);
                 Heard { of: Of::Began(ticket, Begun::Turn), ..heard }
             }
             _ => Heard::SOCKET,
@@ -355,13 +400,15 @@ impl Socket {
         let status =
             event.message.at("status").and_then(Raw::count).and_then(|status| status.try_into().ok());
         let of = Of::Running(one.ticket);
-        Heard { of, ended: Some(Box::new(self.reading(one.reader))), status, ..Heard::SOCKET }
+        Heard { of, ended: Some(Box::new(self.reading(one))), status, ..Heard::SOCKET }
     }
 
-    fn reading(&self, reader: Reader) -> Reading {
-        let mut reading = reader.finish();
+    fn reading(&self, one: Running) -> Reading {
+        let mut reading = one.reader.finish();
         reading.stream = true;
-        reading.model = reading.model.or_else(|| self.told.clone());
+        // What the provider told of is the session's, and not what writes down speech.
+        let told = self.told.clone().filter(|_| one.kind != Begun::Transcription);
+        reading.model = reading.model.or(told);
         reading
     }
 
@@ -373,8 +420,7 @@ impl Socket {
     fn waiting(&self, event: &Event<'_>) -> Option<usize> {
         let waits =
             |one: &&Running| one.response.is_none() && one.lane == event.lane && one.kind != Begun::Session;
-        let previous = event.response.and_then(|response| response.at("previous_response_id"));
-        let previous = previous.and_then(Raw::string);
+        let previous = event.response.and_then(|response| response.at("previous_response_id")?.string());
         let place = |one: &Running| self.running.iter().position(|other| other.ticket == one.ticket);
         let mut all = self.running.iter().filter(waits);
         all.clone().find(|one| previous.is_some() && one.previous == previous).or(all.next()).and_then(place)
@@ -387,19 +433,23 @@ impl Socket {
         bound.or_else(|| self.running.iter().position(of_lane))
     }
 
-    /// The steering message that an event is about.
+    /// The steering message that an event is about: it says what was to be steered, and in which lane.
     fn steer(&self, event: &Event<'_>) -> Option<usize> {
-        let steers = |one: &Running| one.kind == Begun::Steer && one.response.is_none();
-        self.running.iter().position(|one| steers(one) && one.lane == event.lane)
+        let steered = event.message.at("steer").and_then(|steer| steer.at("previous_response_id")?.string());
+        let of = |one: &Running| steered.is_none() || one.previous == steered;
+        let named = self.running.iter().position(|one| one.is_to_steer() && of(one));
+        named.or_else(|| self.running.iter().position(|one| one.is_to_steer() && one.lane == event.lane))
     }
 
-    /// What an error is about, in Responses: what it names; else what waits in its lane, since a response under way
-    /// ends with an event of its own; else that.
+    /// What an error is about, in Responses: what it names; the response under way, if it has a number among its events;
+    /// else what waits in its lane, since a response ends with an event of its own; else that.
     fn failing(&self, event: &Event<'_>) -> Option<usize> {
         let named = event.id().and_then(|id| self.by_id(&id));
+        let current = || self.current(&event.lane);
+        let numbered = || event.message.at("sequence_number").and_then(|_| current());
         let waiting = || self.running.iter().position(|one| one.lane == event.lane && one.response.is_none());
         let only = || (self.running.len() == 1).then_some(0);
-        named.or_else(waiting).or_else(|| self.current(&event.lane)).or_else(only)
+        named.or_else(numbered).or_else(waiting).or_else(current).or_else(only)
     }
 
     /// What an error is about, in Realtime: the message it names; most errors there end nothing.

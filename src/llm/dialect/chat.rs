@@ -287,7 +287,7 @@ pub(crate) fn normal(usage: &UsageMembers<'_>) -> Usage {
         reasoning_tokens: Some(reasoning),
         audio_input_tokens: audio_in,
         audio_output_tokens: usage.count_in(AUDIO_OUT),
-        cache_read_audio_tokens: usage.count_in(CACHE_READ_AUDIO),
+        cache_read_audio_tokens: usage.at(CACHED_BY_KIND).and_then(|kinds| kinds.at("audio_tokens")?.count()),
         image_input_tokens: usage.count_in(IMAGE_IN),
         image_output_tokens: usage.count_in(IMAGE_OUT),
         web_searches: usage.count_in(WEB_SEARCHES),
@@ -395,8 +395,8 @@ const IMAGE_IN: &[&str] = &[
 
 const IMAGE_OUT: &[&str] = &["completion_tokens_details.image_tokens", "output_tokens_details.image_tokens"];
 
-/// Realtime.
-const CACHE_READ_AUDIO: &[&str] = &["input_token_details.cached_tokens_details.audio_tokens"];
+/// Realtime's: what was read from the cache, by kind.
+const CACHED_BY_KIND: &str = "input_token_details.cached_tokens_details";
 
 const WEB_SEARCHES: &[&str] = &[
     // xAI.

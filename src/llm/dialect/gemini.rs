@@ -20,6 +20,9 @@ pub(crate) struct Reader {
     /// Last usage object with a count, as written.
     usage: Vec<u8>,
     blocked: Option<String>,
+    /// Why a turn of a Live session has ended, and the model of that session.
+    turn: Option<String>,
+    pub(super) session_model: Option<String>,
     /// Finish reason of each candidate, by index.
     stops: Stops,
     /// A call whose arguments come in parts is open.
@@ -50,8 +53,9 @@ impl Reader {
 
     pub(crate) fn finish(mut self) -> Reading {
         let stops = std::mem::take(&mut self.stops).all();
-        self.draft.stop = stops.first().cloned().or(self.blocked);
-        let searches = self.draft.model.as_deref().and_then(|model| billed_searches(model, self.queries));
+        self.draft.stop = stops.first().cloned().or(self.blocked).or(self.turn);
+        let model = self.draft.model.as_deref().or(self.session_model.as_deref());
+        let searches = model.and_then(|model| billed_searches(model, self.queries));
         let mut reading = self.draft.reading();
         if stops.len() > 1 {
             reading.stop_reasons = stops;
@@ -83,10 +87,7 @@ impl Reader {
                 b"predictions" => value.elements().for_each(|prediction| self.prediction(prediction)),
                 b"error" => self.draft.error = error_in(chunk),
                 // Live: content and calls stand by themselves.
-                b"serverContent" => {
-                    let parts = value.at("modelTurn").and_then(|turn| turn.at("parts"));
-                    parts.into_iter().flat_map(Raw::elements).for_each(|part| self.part(part));
-                }
+                b"serverContent" => self.server_content(value),
                 b"toolCall" => {
                     let calls = value.at("functionCalls").into_iter().flat_map(Raw::elements);
                     calls.for_each(|call| self.function_call(call));
@@ -107,12 +108,24 @@ impl Reader {
             self.stops.note(index, reason);
             self.draft.complete = self.stops.are_all_told();
         }
-        let parts = candidate.at("content").and_then(|content| content.at("parts"));
+        self.content(candidate, "content");
+    }
+
+    /// What Live says of a turn. An interruption is followed by the turn's end, which may give a better reason.
+    fn server_content(&mut self, content: Raw<'_>) {
+        self.content(content, "modelTurn");
+        let interrupted = content.at("interrupted").filter(|value| value.is_true());
+        let why = content.at("turnCompleteReason").and_then(reason);
+        self.turn = why.or_else(|| interrupted.map(|_| "interrupted".into())).or(self.turn.take());
+    }
+
+    /// Content in a member of that name, and what it is grounded on.
+    fn content(&mut self, around: Raw<'_>, name: &str) {
+        let parts = around.at(name).and_then(|content| content.at("parts"));
         parts.into_iter().flat_map(Raw::elements).for_each(|part| self.part(part));
-        let grounding =
-            candidate.at("groundingMetadata").and_then(|grounding| grounding.at("webSearchQueries"));
+        let queries = around.at("groundingMetadata").and_then(|grounding| grounding.at("webSearchQueries"));
         // Repeated from chunk to chunk, and complete in the last.
-        let queries = grounding.into_iter().flat_map(Raw::elements).count() as u64;
+        let queries = queries.into_iter().flat_map(Raw::elements).count() as u64;
         self.queries = self.queries.max(queries);
     }
 

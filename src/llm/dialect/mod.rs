@@ -268,6 +268,15 @@ impl Reader {
         }
     }
 
+    /// A reader of an exchange on a socket whose session has that model: what Live says names none.
+    pub(crate) fn on_socket(dialect: Dialect, model: Option<&str>) -> Self {
+        let mut reader = Reader::new(dialect, &Fields::new());
+        if let Reader::Gemini(live) = &mut reader {
+            live.session_model = model.map(str::to_owned);
+        }
+        reader
+    }
+
     /// A reader of what a batch has written, in whichever language each line is.
     pub(crate) fn of_results() -> Self {
         Reader::Results(Box::default())

@@ -118,15 +118,21 @@ impl Reader {
                 b"usage" => self.usage = WireUsage::of(value),
                 b"service_tier" => self.draft.terms.service_tier = value.string(),
                 b"error" => self.draft.error = value.value(),
+                // Realtime's.
+                b"status_details" => self.failed(value),
                 b"tool_usage" => self.tool_usage(response, value),
                 b"output" => self.output(value),
                 _ => {}
             }
         }
-        let reason = response.at("incomplete_details").and_then(|details| details.at("reason"));
-        if let Some(reason) = reason {
+        let details = ["incomplete_details", "status_details"];
+        if let Some(reason) = details.iter().find_map(|name| response.at(name)?.at("reason")) {
             self.draft.stop = reason.string();
         }
+    }
+
+    fn failed(&mut self, details: Raw<'_>) {
+        self.draft.error = details.at("error").and_then(Raw::value).or(self.draft.error.take());
     }
 
     /// The whole output, which counts where it tells of more calls than the events did: those of a stream that was

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{Begun, Socket, Ticket};
+use super::{Begun, Running, Socket, Ticket};
 use crate::llm::ask::{Ask, AskFault, AskReader, USER_MESSAGE_BYTES_MAX};
 use crate::llm::dialect::Dialect;
 use crate::llm::objects;
@@ -33,6 +33,8 @@ pub struct Asked {
     pub lane: String,
     /// The client's own name for the message.
     pub event_id: Option<String>,
+    /// What a session has speech written down by.
+    pub transcriber: Option<String>,
     /// `client_metadata`: what agents would say in header fields if there were any.
     pub claims: Fields,
     /// Where the model's JSON string stands in the message.
@@ -134,26 +136,45 @@ impl Socket {
             _ => None,
         };
         let own = |name: &str| message.at(name).and_then(Raw::string);
-        let mut asked = self.asked(text, inner.unwrap_or(message), begun)?;
-        asked.lane = own("stream_id").unwrap_or_default();
+        let steered = own("previous_response_id").filter(|_| begun == Begun::Steer);
+        let before = self.running.iter().find(|one| one.is_to_steer() && one.previous == steered);
+        let steered = steered.and_then(|id| self.by_id(&id)).map(|slot| &self.running[slot]);
+        let inherited = steered.map_or(&self.model, |one| &one.model);
+        let mut asked = self.asked(text, inner.unwrap_or(message), begun, inherited.as_ref())?;
+        // One response follows on all that steers another.
+        let same = |one: &&Running| asked.ask.model == one.model && asked.ask.other_models.is_empty();
+        if let Some(one) = before.filter(same) {
+            return Ok(Said::Passes(Some(one.ticket)));
+        }
+        // What steers a response says nothing of lanes, and goes into that one's.
+        let lane = own("stream_id").or_else(|| steered.map(|one| one.lane.clone()));
+        asked.lane = lane.unwrap_or_default();
         asked.event_id = own("event_id");
         asked.claims = claims(message);
         if message.at("generate").is_some_and(|generate| generate.bytes() == b"false") {
             asked.kind = Begun::WarmUp;
         }
         if begun == Begun::Session {
-            asked.add_models(transcription_models(inner.unwrap_or(message))?);
+            let transcribers = transcription_models(inner.unwrap_or(message))?;
+            asked.transcriber = transcribers.last().cloned();
+            asked.add_models(transcribers);
         }
         Ok(Said::Asks(Box::new(asked)))
     }
 
-    fn asked(&self, text: &[u8], from: Raw<'_>, kind: Begun) -> Result<Asked, AskFault> {
+    fn asked(
+        &self,
+        text: &[u8],
+        from: Raw<'_>,
+        kind: Begun,
+        model: Option<&String>,
+    ) -> Result<Asked, AskFault> {
         // Each response names its own model; what steers one, or speaks within a session, goes on with that one's.
         let inherits = self.dialect != Dialect::Responses || kind == Begun::Steer;
         if inherits && let Some(other) = misspelt(from, "model") {
             return Err(AskFault::DuplicateKey(other));
         }
-        let inherited = self.model.clone().filter(|_| inherits && from.at("model").is_none());
+        let inherited = model.cloned().filter(|_| inherits && from.at("model").is_none());
         let reader = AskReader::new(self.dialect).with_model_in_path(inherited);
         let mut ask = reader.finish(from.bytes())?;
         let place = |value: Raw<'_>| value.bytes().as_ptr().addr() - text.as_ptr().addr();
@@ -175,7 +196,7 @@ impl Socket {
         let running = self.running.iter().find(|one| one.kind == Begun::Turn).map(|one| one.ticket);
         match key.written() {
             b"setup" => {
-                let asked = self.asked(text, value, Begun::Session)?;
+                let asked = self.asked(text, value, Begun::Session, self.model.as_ref())?;
                 if asked.ask.model.is_some() {
                     Ok(Said::Asks(Box::new(asked)))
                 } else {
@@ -184,7 +205,9 @@ impl Socket {
             }
             // Before its setup a session has nothing to say.
             _ if self.model.is_none() => Err(AskFault::NoModel),
-            b"realtimeInput" | b"realtime_input" => Ok(Said::Passes(running)),
+            b"realtimeInput" | b"realtime_input" | b"contextUpdate" | b"context_update" => {
+                Ok(Said::Passes(running))
+            }
             b"clientContent" | b"client_content" | b"toolResponse" | b"tool_response" => match running {
                 Some(ticket) => Ok(Said::Passes(Some(ticket))),
                 None => Ok(Said::Asks(Box::new(self.turn_asked(value)))),
@@ -218,6 +241,7 @@ impl Asked {
             kind: Begun::Response,
             lane: String::new(),
             event_id: None,
+            transcriber: None,
             claims: Fields::new(),
             model_span: None,
         }
@@ -296,6 +320,11 @@ fn transcription_models(session: Raw<'_>) -> Result<Vec<String>, AskFault> {
         models.extend(place.and_then(Raw::string));
     }
     Ok(models)
+}
+
+/// What a session that the provider tells of has speech written down by.
+pub(super) fn transcriber(session: Raw<'_>) -> Option<String> {
+    transcription_models(session).ok()?.pop()
 }
 
 fn claims(message: Raw<'_>) -> Fields {

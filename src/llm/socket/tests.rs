@@ -114,6 +114,45 @@ fn what_steers_is_followed_by_a_response_of_its_own() {
 }
 
 #[test]
+fn what_steers_goes_by_the_response_that_it_steers() {
+    let mut socket = Socket::new(Dialect::Responses, None);
+    let create = |lane: &str, model: &str| {
+        format!(r#"{{"type":"response.create","stream_id":"{lane}","model":"{model}","input":"hi"}}"#)
+    };
+    let steered = begun(&mut socket, &create("a", "small"));
+    heard(&mut socket, &event("a", "response.created", "r1", 0));
+    let beside = begun(&mut socket, &create("b", "large"));
+    // It says nothing of lanes or models, and several of them are followed by one response.
+    let steer = r#"{"type":"response.steer","previous_response_id":"r1","input":"left"}"#;
+    let ask = asked(&socket, steer);
+    assert_eq!((ask.lane.as_str(), ask.ask.model.as_deref()), ("a", Some("small")));
+    let successor = socket.begin(&ask).unwrap();
+    let accepted = r#"{"type":"response.steer.accepted","stream_id":"a","steer":{"id":"s1","previous_response_id":"r1"}}"#;
+    assert_eq!(heard(&mut socket, accepted).0, Of::Running(successor));
+    assert_eq!(passes(&socket, steer), Some(successor));
+    let too_many = r#"{"type":"response.steer.failed","stream_id":"a","steer":{"previous_response_id":"r1"},"error":{"code":"too_many_pending_steers"}}"#;
+    assert_eq!(heard(&mut socket, too_many), (Of::Running(successor), None));
+    assert_eq!(
+        asked(&socket, &steer.replace("\"input\"", "\"model\":\"other\",\"input\"")).ask.model.as_deref(),
+        Some("other")
+    );
+    assert_eq!(heard(&mut socket, &event("a", "response.incomplete", "r1", 3)).0, Of::Running(steered));
+    assert_eq!(heard(&mut socket, &event("b", "response.created", "r2", 0)).0, Of::Running(beside));
+    assert_eq!(heard(&mut socket, &event("a", "response.created", "r3", 0)).0, Of::Running(successor));
+    assert_eq!(heard(&mut socket, &event("a", "response.completed", "r3", 4)).0, Of::Running(successor));
+}
+
+#[test]
+fn an_error_with_a_number_is_of_the_response_under_way() {
+    let mut socket = Socket::new(Dialect::Responses, None);
+    let first = begun(&mut socket, CREATE);
+    heard(&mut socket, &event("", "response.created", "r1", 0));
+    begun(&mut socket, CREATE);
+    let fault = r#"{"type":"error","sequence_number":4,"error":{"code":"server_error"}}"#;
+    assert_eq!(heard(&mut socket, fault).0, Of::Running(first));
+}
+
+#[test]
 fn claims_and_warm_ups() {
     let socket = Socket::new(Dialect::Responses, None);
     let asked = asked(
@@ -199,6 +238,94 @@ fn what_the_provider_begins_is_an_exchange_too() {
     assert!(matches!(of, Of::Began(_, Begun::Transcription)));
     assert_eq!(reading.unwrap().usage.input_tokens, Some(3));
     assert!(!socket.is_busy());
+}
+
+#[test]
+fn what_a_realtime_response_says_of_its_end() {
+    let done = |status: &str, details: &str| {
+        let usage = r#"{"total_tokens":30,"input_tokens":20,"output_tokens":10,"input_token_details":{"text_tokens":5,"audio_tokens":15,"cached_tokens":8,"cached_tokens_details":{"text_tokens":2,"audio_tokens":6}},"output_token_details":{"text_tokens":3,"audio_tokens":7}}"#;
+        format!(
+            r#"{{"type":"response.done","response":{{"id":"r","status":"{status}","status_details":{details},"usage":{usage}}}}}"#
+        )
+    };
+    let failed = r#"{"type":"failed","error":{"code":"server_error"}}"#;
+    for (status, details, stop, error) in [
+        ("completed", "null", "completed", None),
+        ("cancelled", r#"{"type":"cancelled","reason":"turn_detected"}"#, "turn_detected", None),
+        ("incomplete", r#"{"type":"incomplete","reason":"max_output_tokens"}"#, "max_output_tokens", None),
+        ("failed", failed, "failed", Some(serde_json::json!({"code": "server_error"}))),
+    ] {
+        let mut socket = Socket::new(Dialect::Realtime, Some("gpt-realtime".into()));
+        let reading = heard(&mut socket, &done(status, details)).1.unwrap();
+        assert_eq!(
+            (reading.stop_reason.as_deref(), reading.error, reading.complete),
+            (Some(stop), error, true)
+        );
+        let usage = reading.usage;
+        assert_eq!((usage.audio_input_tokens, usage.audio_output_tokens), (Some(15), Some(7)));
+        assert_eq!((usage.cache_read_tokens, usage.cache_read_audio_tokens), (Some(8), Some(6)));
+    }
+}
+
+#[test]
+fn speech_is_written_down_by_a_model_of_its_own() {
+    let mut socket = Socket::new(Dialect::Realtime, Some("gpt-realtime".into()));
+    let told = |model: &str| {
+        format!(
+            r#"{{"type":"session.created","session":{{"model":"gpt-realtime-dated","audio":{{"input":{{"transcription":{model}}}}}}}}}"#
+        )
+    };
+    heard(&mut socket, &told("null"));
+    assert_eq!(socket.model_of(Begun::Transcription), Some("gpt-realtime"));
+    heard(&mut socket, &told(r#"{"model":"whisper-1"}"#));
+    assert_eq!(socket.model_of(Begun::Transcription), Some("whisper-1"));
+    // What is asked for counts, whatever its provider calls it.
+    begun(
+        &mut socket,
+        r#"{"type":"session.update","session":{"input_audio_transcription":{"model":"scribe"}}}"#,
+    );
+    heard(&mut socket, &told(r#"{"model":"whisper-1"}"#));
+    assert_eq!(socket.model_of(Begun::Transcription), Some("scribe"));
+    assert_eq!(socket.model_of(Begun::Response), Some("gpt-realtime"));
+    let written = r#"{"type":"conversation.item.input_audio_transcription.completed","usage":{"type":"duration","seconds":2.5}}"#;
+    let reading = heard(&mut socket, written).1.unwrap();
+    assert_eq!((reading.model, reading.usage.audio_seconds), (None, Some(3)));
+}
+
+#[test]
+fn how_a_live_turn_ends_and_what_it_searched_for() {
+    for (model, searches) in [("gemini-3-live", Some(2)), ("gemini-2.5-live", Some(1))] {
+        let mut live = Socket::new(Dialect::Live, None);
+        begun(&mut live, &format!(r#"{{"setup":{{"model":"models/{model}"}}}}"#));
+        heard(&mut live, r#"{"setupComplete":{}}"#);
+        let grounded = r#"{"serverContent":{"modelTurn":{"parts":[{"text":"x"}]},"groundingMetadata":{"webSearchQueries":["a","b"]}}}"#;
+        let Of::Began(turn, Begun::Turn) = heard(&mut live, grounded).0 else { panic!("not begun") };
+        assert_eq!(passes(&live, r#"{"contextUpdate":{"tools":{"tools":[]}}}"#), Some(turn));
+        assert_eq!(heard(&mut live, r#"{"serverContent":{"interrupted":true}}"#), (Of::Running(turn), None));
+        let end = r#"{"serverContent":{"turnComplete":true},"usageMetadata":{"promptTokenCount":3,"totalTokenCount":3}}"#;
+        let reading = heard(&mut live, end).1.unwrap();
+        assert_eq!(
+            (reading.usage.web_searches, reading.stop_reason.as_deref()),
+            (searches, Some("interrupted"))
+        );
+        // What is said between two turns begins none.
+        for idle in [
+            r#"{"serverContent":{"waitingForInput":true}}"#,
+            r#"{"serverContent":{"interrupted":true}}"#,
+            r#"{"serverContent":null,"usageMetadata":null}"#,
+            r#"{"goAway":{"timeLeft":"50s"}}"#,
+        ] {
+            assert_eq!(heard(&mut live, idle), (Of::Socket, None), "{idle}");
+        }
+        let spoken = r#"{"serverContent":{"inputTranscription":{"text":"no"}}}"#;
+        assert!(matches!(heard(&mut live, spoken).0, Of::Began(_, Begun::Turn)));
+        let end = r#"{"serverContent":{"turnComplete":true,"turnCompleteReason":"RESPONSE_REJECTED"}}"#;
+        let reading = heard(&mut live, end).1.unwrap();
+        assert_eq!(
+            (reading.usage.web_searches, reading.stop_reason.as_deref()),
+            (None, Some("RESPONSE_REJECTED"))
+        );
+    }
 }
 
 #[test]

@@ -298,7 +298,7 @@ impl Exchanges {
         kind: Begun,
     ) -> Result<(), Fault> {
         let mut account = upgrade.on_socket(core);
-        account.begun_by_provider(upgrade, &self.fields, kind, self.socket.model());
+        account.begun_by_provider(upgrade, &self.fields, kind, self.socket.model_of(kind));
         account.admitted(core, &self.provider.id);
         let hop = self.granted(core, principal, self.socket.model(), &[]);
         let held = hop.and_then(|hop| self.reserve(core, principal, &mut account, &hop, kind, 0));
