@@ -303,6 +303,7 @@ fn parse_span(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::store::{Filter, GroupBy, Reader};
 
     #[test]
     fn spans_are_read_as_people_write_them() {
@@ -329,6 +330,8 @@ mod tests {
         assert!(sums["store"]["exchanges"].as_u64() > Some(3), "{sums}");
         assert_eq!(sums["store"], sums["provider"]);
         assert_eq!(sums["agree"], true);
-        assert!(data.path().exists(), "a folder that was asked for stays");
+        // A folder that was asked for stays, and says what was spent.
+        let total = Reader::open(data.path()).unwrap().usage(&Filter::default(), GroupBy::Total).unwrap();
+        assert!(total[0].cost.cost_nanodollars > Some(0), "{:?}", total[0].cost);
     }
 }

@@ -120,11 +120,17 @@ pub fn run() -> ExitCode {
     };
     match told {
         Ok(()) => ExitCode::SUCCESS,
+        // `weir requests | head`: who read it has seen enough.
+        Err(why) if is_broken_pipe(&why) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("weir: {why}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(why: &Failure) -> bool {
+    why.downcast_ref::<std::io::Error>().is_some_and(|why| why.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Why a command failed, for a person.

@@ -40,12 +40,19 @@ impl QuotaArgs {
             let text = format!("no gateway answers in {}: start one with `weir serve --data`", dir.display());
             io::Error::new(io::ErrorKind::NotFound, text)
         })?;
-        let rows: Vec<Standing> = match (&self.bucket, &self.refill) {
+        let bucket = self.bucket.as_deref();
+        let rows: Vec<Standing> = match (bucket, &self.refill) {
             (Some(bucket), Some(amount)) => vec![socket.refill(bucket, amount)?],
-            (bucket, _) => socket.quotas(bucket.as_deref())?,
+            _ => socket.quotas(bucket)?,
         };
         if rows.is_empty() && !self.form.json {
-            return writeln!(out, "no such quota; `weir quota` lists them");
+            return match bucket {
+                Some(_) => writeln!(out, "no such quota; `weir quota` lists them"),
+                None => writeln!(
+                    out,
+                    "no quota has been drawn on; they stand under `quotas` in the configuration"
+                ),
+            };
         }
         self.form.print(&rows, out, table)
     }

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::base::clock;
 use crate::llm::dialect::paths::Flag;
+use crate::llm::price::CostBasis::{self, Anthropic, Bedrock, Google, Openai};
+use crate::llm::price::Listing;
 use crate::policy::glob::Glob;
 use crate::policy::snapshot::{self, Credential, Origin, Snapshot};
 use crate::record::store::{Filter, GroupBy, Reader};
@@ -18,15 +20,16 @@ use crate::record::store::{Filter, GroupBy, Reader};
 /// The credential that the gateway holds for the synthetic provider.
 pub(super) const HELD: &str = "held-by-the-gateway";
 
-/// Every dialect that the synthetic provider speaks, each under the vendor that has it.
+/// Every dialect that the synthetic provider speaks, each under the vendor that has it and at that vendor's prices.
 pub(super) fn snapshot_before(provider: SocketAddr) -> Snapshot {
-    let one = |id: &str, flags: &[Flag], credential: Option<(&str, String)>| {
+    let one = |id: &str, basis: Option<CostBasis>, flags: &[Flag], credential: Option<(&str, String)>| {
         Arc::new(snapshot::Provider {
             id: id.into(),
             origin: Origin { tls: false, host: provider.ip().to_string(), port: provider.port() },
             credential: credential.map(|(field, value)| Credential { field: field.into(), value }),
             flags: flags.to_vec(),
             models: Glob::new("**").into_iter().collect(),
+            listing: Listing { basis, ..Listing::default() },
             name: Some("synthetic".into()),
             ..snapshot::Provider::default()
         })
@@ -34,11 +37,21 @@ pub(super) fn snapshot_before(provider: SocketAddr) -> Snapshot {
     let bearer = Some(("authorization", format!("Bearer {HELD}")));
     Snapshot {
         providers: vec![
-            one("anthropic", &[Flag::AnthropicMessages], Some(("x-api-key", HELD.to_owned()))),
-            one("openai", &[Flag::OpenaiChat, Flag::OpenaiResponses], bearer.clone()),
-            one("gemini", &[Flag::GeminiGenerateContent], Some(("x-goog-api-key", HELD.to_owned()))),
-            one("bedrock", &[Flag::BedrockConverse, Flag::BedrockModelInvoke], bearer),
-            one("ollama", &[Flag::OllamaNative], None),
+            one(
+                "anthropic",
+                Some(Anthropic),
+                &[Flag::AnthropicMessages],
+                Some(("x-api-key", HELD.to_owned())),
+            ),
+            one("openai", Some(Openai), &[Flag::OpenaiChat, Flag::OpenaiResponses], bearer.clone()),
+            one(
+                "gemini",
+                Some(Google),
+                &[Flag::GeminiGenerateContent],
+                Some(("x-goog-api-key", HELD.to_owned())),
+            ),
+            one("bedrock", Some(Bedrock), &[Flag::BedrockConverse, Flag::BedrockModelInvoke], bearer),
+            one("ollama", None, &[Flag::OllamaNative], None),
         ],
         host_names: vec!["localhost".into()],
         loopback_is_user: true,

@@ -21,6 +21,9 @@ pub struct VerifyArgs {
     /// Data folder of the gateway.
     #[arg(value_name = "DIR", default_value = "./weir-data")]
     pub dir: PathBuf,
+    /// The same, as the other commands have it.
+    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
+    pub data: Option<PathBuf>,
     /// The report as one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -29,7 +32,7 @@ pub struct VerifyArgs {
 impl VerifyArgs {
     /// Walk and print. Returns whether the store is whole.
     pub fn run(&self, out: &mut dyn Write) -> io::Result<bool> {
-        let report = verify(&self.dir)?;
+        let report = verify(self.data.as_ref().unwrap_or(&self.dir))?;
         if self.json {
             write_json_line(&report, out)?;
         } else {
@@ -84,7 +87,7 @@ mod tests {
     #[test]
     fn a_whole_store_and_a_damaged_one() {
         let dir = store();
-        let args = VerifyArgs { dir: dir.path().to_owned(), json: false };
+        let args = VerifyArgs { dir: dir.path().to_owned(), data: None, json: false };
         let text = printed(|out| assert!(args.run(out).unwrap()));
         assert!(
             text.contains("records      3; lost since installation: 0") && text.ends_with("whole\n"),
@@ -98,5 +101,7 @@ mod tests {
         assert!(text.ends_with("NOT WHOLE\n"), "{text}");
         let json = printed(|out| assert!(!VerifyArgs { json: true, ..args.clone() }.run(out).unwrap()));
         assert!(json.contains(r#""findings":[{"what":""#), "{json}");
+        let by_flag = VerifyArgs { dir: "nowhere".into(), data: Some(args.dir.clone()), json: false };
+        assert_eq!(printed(|out| assert!(!by_flag.run(out).unwrap())), text);
     }
 }

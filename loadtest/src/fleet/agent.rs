@@ -62,7 +62,7 @@ const KINDS: [Kind; 7] = [
     Kind {
         name: "openai-sdk",
         speech: Speech::Chat,
-        model: "gpt-5.2-mini",
+        model: "gpt-5-mini",
         user_agent: "OpenAI/Python 2.9.0",
         system: "You answer questions about the weather.",
         tools: &[],
