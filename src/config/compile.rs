@@ -14,6 +14,7 @@ pub(crate) use providers::in_field;
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -279,15 +280,16 @@ impl<'a> Compiling<'a> {
     }
 
     fn host_names(&mut self, install: &Install) -> Vec<String> {
-        let named = self.file.server.iter().flat_map(|server: &ServerSettings| &server.names);
-        let mut names: Vec<String> = named.map(|name| name.to_lowercase()).collect();
-        for name in names.iter().filter(|name| !is_host_name(name)) {
-            let place = Place { path: "server.names".into(), ..Place::default() };
-            self.problems.push(
-                Problem::error(&place, format!("{name:?} is no host name"))
-                    .expected("expected a name without scheme and port, such as \"ai.example.com\""),
+        let file = self.file;
+        let named = || file.server.iter().flat_map(|server: &ServerSettings| &server.names);
+        for name in named().filter(|name| !is_host_name(&name.to_lowercase())) {
+            self.error(
+                &name.place,
+                format!("{:?} is no host name", name.value),
+                "expected a name without scheme and port, such as \"ai.example.com\"",
             );
         }
+        let mut names: Vec<String> = named().map(|name| name.to_lowercase()).collect();
         // A listener on loopback is called localhost by everybody.
         if install.listen.iter().any(|listen| listen.address.is_local())
             && !names.iter().any(|n| n == "localhost")
@@ -322,9 +324,9 @@ fn limits(written: &LimitSettings) -> Limits {
         first_byte: written.first_byte.unwrap_or(default.first_byte),
         idle: written.idle.unwrap_or(default.idle),
         keep_alive: written.keep_alive.unwrap_or(default.keep_alive),
-        connections_max: written.connections.unwrap_or(default.connections_max),
+        connections_max: written.connections.map_or(default.connections_max, NonZeroU64::get),
         total: written.total,
-        per_principal_max: written.per_principal,
+        per_principal_max: written.per_principal.map(NonZeroU32::get),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ settings! {
         /// Where clients connect: `"127.0.0.1:8080"`, `"unix:/run/weir.sock"`, or objects.
         pub listen: Vec<Listener> = Vec::new(),
         /// Names clients may call this gateway by, beside its addresses.
-        pub names: Vec<String> = Vec::new(),
+        pub names: Vec<At<String>> = Vec::new(),
         /// Serving cores: `"auto"` or a number.
         pub cores: Cores = Cores::Auto,
         /// Whether cores stay on one processor.
@@ -118,9 +119,9 @@ settings! {
         /// An idle client connection is closed after.
         pub keep_alive: Option<Duration> = None,
         /// Client connections, all cores together.
-        pub connections: Option<u64> = None,
+        pub connections: Option<NonZeroU64> = None,
         /// Exchanges of one principal at once, over all cores; over it 429 with `Retry-After`. A WebSocket counts as one.
-        pub per_principal: Option<u32> = None,
+        pub per_principal: Option<NonZeroU32> = None,
     }
 
     /// A certificate and its key, as PEM files.
@@ -245,6 +246,8 @@ impl Setting for Bytes {
             Kind::Text(text) | Kind::Number(text) => Bytes::parse(text),
             _ => None,
         };
+        // A bound of none would refuse every request.
+        let bytes = bytes.filter(|bytes| bytes.0 > 0);
         if bytes.is_none() {
             reader.bad_value(tree, "is no number of bytes", "expected a number, or \"50MiB\"");
         }

@@ -1,6 +1,7 @@
 //! `providers.<id>` as written, and the flags that open endpoints.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -91,7 +92,7 @@ settings! {
         /// Timeouts of this provider.
         pub timeouts: Option<TimeoutSettings> = None,
         /// Most requests that run at once by one of its keys, all cores together.
-        pub max_connections: Option<u32> = None,
+        pub max_connections: Option<NonZeroU32> = None,
         /// Several credentials or regions instead of one.
         pub keys: Vec<KeySlot> = Vec::new(),
         /// Proxy towards it.

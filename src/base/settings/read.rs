@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -294,6 +295,26 @@ macro_rules! whole_numbers {
     )*};
 }
 whole_numbers!(u16, u32, u64, usize, i64);
+
+macro_rules! counts_of_something {
+    ($($type:ty, $plain:ty);*) => {$(
+        /// A bound of nothing would shut everybody out without a word.
+        impl Setting for $type {
+            fn read(tree: &Tree, reader: &mut Reader<'_>) -> Option<Self> {
+                let value = <$type>::new(<$plain>::read(tree, reader)?);
+                if value.is_none() {
+                    reader.bad_value(tree, "is 0", "expected a number from 1");
+                }
+                value
+            }
+
+            fn schema(_: &mut BTreeMap<String, Value>) -> Value {
+                json!({"type": "integer", "minimum": 1})
+            }
+        }
+    )*};
+}
+counts_of_something!(NonZeroU32, u32; NonZeroU64, u64);
 
 impl Setting for f64 {
     fn read(tree: &Tree, reader: &mut Reader<'_>) -> Option<Self> {

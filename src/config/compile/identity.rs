@@ -140,6 +140,13 @@ impl Compiling<'_> {
         if !jwt.jwks.starts_with("https://") && !is_at_home(&jwt.jwks) {
             self.error(&jwt.jwks.place, "the issuer's keys would be fetched unprotected", "use https");
         }
+        for blank in std::iter::once(&jwt.issuer).chain(&jwt.audience.0).filter(|text| text.is_empty()) {
+            self.error(
+                &blank.place,
+                "is empty: a token that leaves it empty would do",
+                "write what tokens have there",
+            );
+        }
         if jwt.audience.0.is_empty() {
             self.error(
                 &jwt.place,

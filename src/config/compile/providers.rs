@@ -1,5 +1,6 @@
 //! `providers` → [`Provider`]s by descending preference.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Compiling;
@@ -98,7 +99,7 @@ impl Compiling<'_> {
             first_byte: timeouts.and_then(|t| t.first_byte),
             idle: timeouts.and_then(|t| t.idle),
             total: timeouts.and_then(|t| t.total),
-            connections_max: written.max_connections,
+            connections_max: written.max_connections.map(NonZeroU32::get),
             unpriced_allowed: written.unpriced == crate::config::provider::Unpriced::Allow,
             place: id.place.clone(),
             proxy,

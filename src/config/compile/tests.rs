@@ -37,6 +37,33 @@ fn the_file_of_the_load_test() {
 }
 
 #[test]
+fn what_would_shut_everybody_out_or_let_anybody_in_is_no_setting() {
+    let found = problems(
+        r#"{
+  "server": {
+    "names": ["ai.example.com", "http://ai"],
+    "limits": {"head_bytes": 0, "body_bytes": "0", "connections": 0, "per_principal": 0},
+  },
+  "identity": [{"source": "jwt", "issuer": "", "audience": [""], "jwks": "https://id.example.com/keys"}],
+  "providers": {"a": {"baseurl": "https://api.example.com", "models": ["m"], "apikey": "x", "max_connections": 0}},
+}"#,
+    );
+    let expected = [
+        "3:33: error: server.names[1]: \"http://ai\" is no host name",
+        "4:30: error: server.limits.head_bytes: is no number of bytes",
+        "4:47: error: server.limits.body_bytes: is no number of bytes",
+        "4:67: error: server.limits.connections: is 0; expected a number from 1",
+        "4:87: error: server.limits.per_principal: is 0; expected a number from 1",
+        "6:44: error: identity[0].issuer: is empty",
+        "6:61: error: identity[0].audience[0]: is empty",
+        "7:112: error: providers.a.max_connections: is 0; expected a number from 1",
+    ];
+    for line in expected {
+        assert!(found.iter().any(|found| found.starts_with(line)), "{line}\n{found:#?}");
+    }
+}
+
+#[test]
 fn all_problems_at_once_each_with_its_place() {
     let found = problems(
         r#"{
