@@ -262,13 +262,29 @@ impl Meter {
         }
     }
 
-    /// Body bytes as they pass, without transfer coding, in any split.
+    /// Body bytes as they pass, without transfer coding, in any split. What is coded is decoded for one turn, and
+    /// what is left then waits for [`Meter::go_on`].
     pub fn feed(&mut self, data: &[u8]) {
         if self.not_metered.is_some() {
             return;
         }
-        let Some(mut decoder) = self.decoder.take() else { return self.plain(data) };
-        if let Err(fault) = decoder.feed(data, &mut |text| self.plain(text)) {
+        match &mut self.decoder {
+            Some(decoder) => decoder.take(data),
+            None => self.plain(data),
+        }
+        self.go_on();
+    }
+
+    /// Whether something that has come is not decoded yet.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.decoder.as_ref().is_some_and(|decoder| decoder.has_more())
+    }
+
+    /// Decode what has come for another turn.
+    pub fn go_on(&mut self) {
+        let Some(mut decoder) = self.decoder.take() else { return };
+        if let Err(fault) = decoder.go_on(&mut |text| self.plain(text)) {
             self.give_up(fault.reason());
         }
         if self.not_metered.is_none() {
@@ -279,6 +295,9 @@ impl Meter {
     /// The end of the body, clean or not: everything that was read.
     #[must_use]
     pub fn finish(mut self) -> Reading {
+        while self.is_behind() {
+            self.go_on();
+        }
         let mut pending = false;
         let mut came = self.came();
         let stream = match std::mem::replace(&mut self.framing, Framing::Opaque) {

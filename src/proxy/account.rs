@@ -339,6 +339,16 @@ impl Account {
         }
     }
 
+    /// Whether something that came coded is not decoded yet.
+    pub(super) fn is_behind(&self) -> bool {
+        self.meter.as_ref().is_some_and(|meter| meter.is_behind())
+    }
+
+    /// Of what came coded another piece is decoded and read.
+    pub(super) fn catch_up(&mut self) {
+        self.meter.iter_mut().for_each(|meter| meter.go_on());
+    }
+
     /// Content that goes on, for the record.
     pub(super) fn kept(&mut self, core: &Core, data: &[u8]) {
         if self.part.len() + data.len() > PART_BYTES {

@@ -160,15 +160,13 @@ pub(super) fn plain<'b>(request: &Request, body: &'b [u8]) -> Result<Cow<'b, [u8
     else {
         return Ok(Cow::Borrowed(body));
     };
-    let (mut plain, mut over) = (Vec::new(), false);
-    let mut take = |piece: &[u8]| match plain.len() + piece.len() > DECODED_BYTES_MAX {
-        true => over = true,
-        false => plain.extend_from_slice(piece),
-    };
-    decoder.feed(body, &mut take).map_err(refused)?;
-    if over {
-        Err(Fault::because(Kind::Coding, "decoded form over the bound"))
-    } else {
-        Ok(Cow::Owned(plain))
+    let mut plain = Vec::new();
+    decoder.take(body);
+    while decoder.has_more() {
+        decoder.go_on(&mut |piece| plain.extend_from_slice(piece)).map_err(refused)?;
+        if plain.len() > DECODED_BYTES_MAX {
+            return Err(Fault::because(Kind::Coding, "decoded form over the bound"));
+        }
     }
+    Ok(Cow::Owned(plain))
 }

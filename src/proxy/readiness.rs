@@ -20,6 +20,7 @@
 //! Deliberately absent: the runtime (it waits for [`Ready::descriptor`] and calls [`Ready::take`]), and other threads.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -119,6 +120,17 @@ impl Ready {
                 return;
             }
         }
+    }
+
+    /// Once events have been taken again.
+    pub(super) async fn next_turn(&self) {
+        let (turn, flags) = (self.turn.get(), Rc::new(Flags::default()));
+        self.hold(flags.clone());
+        poll_fn(|cx| match self.turn.get() == turn {
+            true => wait(&flags.reader, cx),
+            false => Poll::Ready(()),
+        })
+        .await;
     }
 
     fn hold(&self, flags: Rc<Flags>) {

@@ -30,6 +30,7 @@ use super::core::Core;
 use super::credentials::Shown;
 use super::fault::{Fault, Kind};
 use super::heads::{self, Shape};
+use super::io::next_turn;
 use super::objects;
 use super::request::Sending;
 use super::upstream::Lease;
@@ -266,6 +267,7 @@ impl Relay<'_, '_> {
             false => {
                 self.first_block(down, head, &rest).await?;
                 drop(rest);
+                self.catch_up().await;
             }
         }
         if !down.done {
@@ -277,7 +279,9 @@ impl Relay<'_, '_> {
             match self.read_block(down) {
                 Ok(0) => self.end_of_connection(down).await?,
                 Ok(_) => {
-                    self.flush(down).await?;
+                    let flushed = self.flush(down).await;
+                    self.catch_up().await;
+                    flushed?;
                     self.conn.limit.set_after(idle);
                     // What TLS still holds for the client must not wait for the next event.
                     self.others_armed = !self.conn.socket.is_behind();
@@ -287,6 +291,15 @@ impl Relay<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// What the last block says where it came coded, piece by piece: the client has it already, and the core's other
+    /// tasks go on in between, however much a block may hold.
+    async fn catch_up(&mut self) {
+        while self.sending.account.is_behind() {
+            next_turn().await;
+            self.sending.account.catch_up();
+        }
     }
 
     /// Read what is left of an answer that nobody waits for any more, for its usage: within a time and a size.
@@ -301,18 +314,21 @@ impl Relay<'_, '_> {
             if late.await {
                 return;
             }
-            let mut scratch = self.core.scratch();
-            let scratch = &mut *scratch;
-            match self.lease.transport.try_read(&mut scratch.block) {
+            match self.drain_block(down) {
                 Ok(0) => return,
-                Ok(n) => {
-                    left = left.saturating_sub(n);
-                    self.read_aside(down, &scratch.block[..n]);
-                }
+                Ok(n) => left = left.saturating_sub(n),
                 Err(why) if why.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return,
             }
+            self.catch_up().await;
         }
+    }
+
+    fn drain_block(&mut self, down: &mut Down) -> io::Result<usize> {
+        let mut scratch = self.core.scratch();
+        let n = self.lease.transport.try_read(&mut scratch.block)?;
+        self.read_aside(down, &scratch.block[..n]);
+        Ok(n)
     }
 
     /// Read a block that goes to nobody.
@@ -337,6 +353,7 @@ impl Relay<'_, '_> {
             for range in &ranges {
                 self.sending.account.received(self.core, &block[range.clone()]);
             }
+            self.catch_up().await;
             let bound = objects::bind(self.core, self.sending.account).await;
             self.sending.account.head_sent = true;
             self.conn.send(&out, idle).await?;

@@ -24,6 +24,9 @@ const STAGES_MAX: usize = 4;
 /// Decoded bytes handed on at a time.
 const OUT_BYTES: usize = 16 << 10;
 
+/// Bytes decoded in one turn: about a millisecond of a core.
+pub const TURN_BYTES: u64 = 256 << 10;
+
 /// Why decoding was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeFault {
@@ -48,9 +51,16 @@ impl DecodeFault {
 }
 
 /// Decodes one body.
+///
+/// ```text
+///   take ──▶ input │ stage │ out ──▶ input │ stage │ out ──▶ sink        the innermost that has something goes first
+/// ```
+///
+/// A block of 64 KiB may hold 64 MiB: who shares a processor with others decodes turn by turn ([`Decoder::go_on`]).
 pub struct Decoder {
     /// Outermost coding first: the last one that was applied.
     stages: Vec<Stage>,
+    out: Vec<u8>,
     taken_bytes: u64,
     given_bytes: u64,
 }
@@ -61,62 +71,96 @@ impl Decoder {
         let mut stages = Vec::new();
         for coding in values.flat_map(|value| value.split(|b| *b == b',')) {
             if let Some(coding) = Coding::named(coding.trim_ascii())? {
-                stages.push(Stage { coding, out: Vec::new() });
+                stages.push(Stage { coding, input: Vec::new(), taken: 0, full: false });
             }
         }
         stages.reverse();
         match stages.len() {
             0 => Ok(None),
-            1..=STAGES_MAX => Ok(Some(Decoder { stages, taken_bytes: 0, given_bytes: 0 })),
+            1..=STAGES_MAX => Ok(Some(Decoder { stages, out: Vec::new(), taken_bytes: 0, given_bytes: 0 })),
             _ => Err(DecodeFault::Unknown),
         }
     }
 
-    /// Decode on; `sink` gets what came out, in pieces. After an error the decoder is of no further use.
+    /// Decode all of it; `sink` gets what came out, in pieces. After an error the decoder is of no further use.
     pub fn feed(&mut self, coded: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), DecodeFault> {
+        self.take(coded);
+        while self.has_more() {
+            self.go_on(sink)?;
+        }
+        Ok(())
+    }
+
+    /// Coded bytes that are to be decoded.
+    pub fn take(&mut self, coded: &[u8]) {
         self.taken_bytes += coded.len() as u64;
+        self.stages[0].take(coded);
+    }
+
+    /// Whether something that was taken is not decoded yet.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.stages.iter().any(Stage::has_more)
+    }
+
+    /// Decode for one turn: about [`TURN_BYTES`] of what comes out of all stages together.
+    pub fn go_on(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), DecodeFault> {
         let bytes_max = DECODED_BYTES_MAX.min((self.taken_bytes * RATIO_MAX).max(RATIO_FREE_BYTES));
-        run(&mut self.stages, coded, bytes_max, &mut self.given_bytes, sink)
+        let turn_ends = self.given_bytes + TURN_BYTES;
+        self.out.resize(OUT_BYTES, 0);
+        while let Some(nth) = self.stages.iter().rposition(Stage::has_more) {
+            if self.given_bytes >= turn_ends {
+                break;
+            }
+            let given = self.stages[nth].step(&mut self.out)?;
+            self.given_bytes += given as u64;
+            if self.given_bytes > bytes_max {
+                return Err(DecodeFault::Bomb);
+            }
+            match self.stages.get_mut(nth + 1) {
+                Some(next) => next.take(&self.out[..given]),
+                None if given > 0 => sink(&self.out[..given]),
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// Bytes held, at most: window and buffers.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.stages.iter().map(|stage| stage.coding.window_bytes() + stage.out.capacity()).sum()
+        let stages = self.stages.iter().map(|stage| stage.coding.window_bytes() + stage.input.capacity());
+        stages.sum::<usize>() + self.out.capacity()
     }
 }
 
 struct Stage {
     coding: Coding,
-    out: Vec<u8>,
+    /// Given back once all of it is taken: between two events a stream holds none.
+    input: Vec<u8>,
+    taken: usize,
+    /// What it gave last filled the buffer, so that there may be more without any input.
+    full: bool,
 }
 
-fn run(
-    stages: &mut [Stage],
-    mut coded: &[u8],
-    bytes_max: u64,
-    given_bytes: &mut u64,
-    sink: &mut dyn FnMut(&[u8]),
-) -> Result<(), DecodeFault> {
-    let Some((stage, rest)) = stages.split_first_mut() else {
-        sink(coded);
-        return Ok(());
-    };
-    stage.out.resize(OUT_BYTES, 0);
-    loop {
-        let (taken, given) = stage.coding.step(coded, &mut stage.out)?;
-        coded = &coded[taken..];
-        if given > 0 {
-            *given_bytes += given as u64;
-            if *given_bytes > bytes_max {
-                return Err(DecodeFault::Bomb);
-            }
-            run(rest, &stage.out[..given], bytes_max, given_bytes, sink)?;
+impl Stage {
+    fn take(&mut self, coded: &[u8]) {
+        self.input.extend_from_slice(coded);
+    }
+
+    fn has_more(&self) -> bool {
+        self.full || !self.input.is_empty()
+    }
+
+    /// Take some of the input, give some decoded bytes. Input of which nothing can be made is dropped.
+    fn step(&mut self, out: &mut [u8]) -> Result<usize, DecodeFault> {
+        let (taken, given) = self.coding.step(&self.input[self.taken..], out)?;
+        self.taken += taken;
+        self.full = given == out.len();
+        if self.taken == self.input.len() || (taken == 0 && given == 0) {
+            (self.input, self.taken) = (Vec::new(), 0);
         }
-        let stuck = taken == 0 && given == 0;
-        if stuck || (coded.is_empty() && given < OUT_BYTES) {
-            return Ok(());
-        }
+        Ok(given)
     }
 }
 
@@ -379,6 +423,26 @@ mod tests {
         assert_eq!(decode("zstd", &bomb, 4096), Err(DecodeFault::Bomb));
         bomb = gzip(&gzip(&vec![0; 12 << 20]));
         assert_eq!(decode("gzip, gzip", &bomb, 4096), Err(DecodeFault::Bomb));
+    }
+
+    #[test]
+    fn a_turn_has_a_bound_however_codings_are_stacked() {
+        let text = b"data: {}\n\n".repeat(3 << 17);
+        let coded = gzip(&text);
+        for (coding, coded) in [("gzip, gzip", gzip(&coded)), ("gzip", coded)] {
+            let mut decoder = decoder(coding);
+            decoder.take(&coded);
+            let (mut out, mut turns) = (Vec::new(), 0);
+            while decoder.has_more() {
+                let before = out.len();
+                decoder.go_on(&mut |piece| out.extend_from_slice(piece)).unwrap();
+                assert!(((out.len() - before) as u64) < TURN_BYTES + OUT_BYTES as u64, "{coding}");
+                turns += 1;
+            }
+            assert!(turns as u64 >= text.len() as u64 / TURN_BYTES, "{coding}: {turns} turns");
+            assert!(out == text, "{coding}");
+            assert_eq!(decoder.stages.iter().map(|stage| stage.input.capacity()).sum::<usize>(), 0);
+        }
     }
 
     #[test]

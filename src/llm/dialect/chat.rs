@@ -296,10 +296,14 @@ pub(crate) fn normal(usage: &UsageMembers<'_>) -> Usage {
     })
 }
 
-/// Sound that is billed by its length: begun seconds count whole.
+/// Sound that is billed by its length.
 fn seconds(usage: &UsageMembers<'_>) -> Option<u64> {
     let by_length = usage.text("type").is_some_and(|kind| kind == "duration");
-    let seconds = usage.number("seconds").filter(|_| by_length)?;
+    usage.number("seconds").filter(|_| by_length).and_then(whole_seconds)
+}
+
+/// Begun seconds count whole.
+pub(super) fn whole_seconds(seconds: f64) -> Option<u64> {
     (0.0..1e9).contains(&seconds).then(|| seconds.ceil() as u64)
 }
 
