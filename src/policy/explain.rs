@@ -105,21 +105,20 @@ pub fn explain_besides(
     Explanation { flag, allowed, why, providers, steps: told.steps, to_change: told.to_change }
 }
 
-/// Why somebody without a role is refused, in one line for the body of a 403: the nearest rule by its place, nobody
+/// Why somebody without a role is refused, in one line for the body of a 403: a rule that gives one by its place, nobody
 /// else's name, and who can say more.
 #[must_use]
 pub fn no_role(snapshot: &Snapshot, principal: &Principal) -> String {
-    let gives_role = |grant: &&Grant| grant.gives.iter().any(|gives| gives.role.is_some());
-    let count = snapshot.grants.iter().filter(gives_role).count();
-    let told = match (count, snapshot.grants.iter().find(gives_role)) {
-        (_, None) => "no grant gives a role".to_owned(),
-        (1, Some(only)) => format!("the one grant that gives a role, at {}, is not for it", only.place),
-        (count, Some(first)) => {
-            format!(
-                "none of the {count} grants that give a role is for it, the first of them at {}",
-                first.place
-            )
-        }
+    // On the data path: which is nearest is for `explain` to find out.
+    let mut giving = snapshot.grants.iter().filter(|grant| gives_role(grant));
+    let told = match (giving.next(), giving.count()) {
+        (None, _) => "no grant gives a role".to_owned(),
+        (Some(only), 0) => format!("the one grant that gives a role, at {}, is not for it", only.place),
+        (Some(first), more) => format!(
+            "none of the {} grants that give a role is for it, the first of them at {}",
+            more + 1,
+            first.place
+        ),
     };
     let name = principal.label();
     // What is pasted into a shell must be a plain word there.
@@ -128,6 +127,19 @@ pub fn no_role(snapshot: &Snapshot, principal: &Principal) -> String {
     format!(
         "no role granted to {name}: {told}; `weir explain --as {who}` or GET /api/explain says what would change it"
     )
+}
+
+fn gives_role(grant: &Grant) -> bool {
+    grant.gives.iter().any(|gives| gives.role.is_some())
+}
+
+/// What is nearly written for somebody was most likely meant for them; the rest stays in the order of the file.
+fn nearest_first(grants: &mut [&Grant], principal: &Principal) {
+    let near = |grant: &Grant| {
+        let written: Vec<String> = grant.src.iter().filter(|src| src.is_one()).map(Src::to_string).collect();
+        nearest(&as_src(principal), written.iter().map(String::as_str)).is_some()
+    };
+    grants.sort_by_cached_key(|grant| !near(grant));
 }
 
 struct Telling<'a> {
@@ -203,12 +215,8 @@ impl Telling<'_> {
 
     fn no_role(&mut self, principal: &Principal) {
         self.step("no role granted: 403", None);
-        let giving: Vec<&Grant> = self
-            .snapshot
-            .grants
-            .iter()
-            .filter(|grant| grant.gives.iter().any(|gives| gives.role.is_some()))
-            .collect();
+        let mut giving: Vec<&Grant> = self.snapshot.grants.iter().filter(|grant| gives_role(grant)).collect();
+        nearest_first(&mut giving, principal);
         if giving.is_empty() {
             self.to_change.push("no grant gives a role at all: add one with {\"role\": \"user\"}".into());
         }
@@ -297,7 +305,9 @@ impl Telling<'_> {
             };
             grant.gives.iter().any(covers)
         };
-        for grant in snapshot.grants.iter().filter(covering).take(SUGGESTIONS_MAX) {
+        let mut covering: Vec<&Grant> = snapshot.grants.iter().filter(covering).collect();
+        nearest_first(&mut covering, principal);
+        for grant in covering.into_iter().take(SUGGESTIONS_MAX) {
             self.step(format!("it is granted to {}", self.whom(grant)), Some(&grant.place));
             self.to_change.push(add_to(grant, principal));
         }

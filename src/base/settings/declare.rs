@@ -260,7 +260,8 @@ pub fn nearest<'a>(written: &str, valid: impl IntoIterator<Item = &'a str>) -> O
     let near = |name: &&str| name.len() <= 64;
     let (distance, name) =
         valid.into_iter().filter(near).map(|name| (distance(written, name), name)).min_by_key(|(d, _)| *d)?;
-    (distance <= written.len().max(name.len()).div_ceil(3)).then_some(name)
+    let letters = |text: &str| text.chars().count();
+    (distance <= letters(written).max(letters(name)).div_ceil(3)).then_some(name)
 }
 
 /// Edits between two names (insert, drop, replace, swap neighbours), letters' case and separators nearly free.

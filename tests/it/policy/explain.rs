@@ -101,3 +101,19 @@ fn the_nearest_miss_and_what_would_have_to_change() {
     let language = told("alice@example.com", Flag::OpenaiChat, "claude-opus-4");
     assert!(language.contains("anthropic serves it, but has not the flag openai_chat"), "{language}");
 }
+
+#[test]
+fn the_nearest_miss_comes_first_wherever_it_stands() {
+    let others: String = (0..9)
+        .map(|n| format!(r#"{{"src": ["team-{n}@elsewhere.org"], "app": {{"weir": [{{"role": "user"}}, {{"models": "**"}}]}}}},"#))
+        .collect();
+    let meant =
+        r#"{"src": ["carol@example.com"], "app": {"weir": [{"role": "user"}, {"models": "openai/*"}]}},"#;
+    let text = FILE.replace(r#""grants": ["#, &format!("\"grants\": [\n{others}\n{meant}\n"));
+    let files = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+    let snapshot = load(&text, &|_| None, &files, &Options::default()).expect("loads").snapshot;
+    let who = Principal { name: "carlo@example.com".into(), source: "key", ..Principal::default() };
+    let told = explain(&snapshot, Some(&who), Wants::new(Flag::OpenaiChat, Some("gpt-4o")), None);
+    let first = told.to_change.first().expect("something to change");
+    assert!(first.contains("grants[9]"), "{first}");
+}
