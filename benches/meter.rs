@@ -4,7 +4,8 @@
 
 use weir::llm::dialect::Dialect;
 use weir::llm::dialect::paths::Endpoint;
-use weir::llm::meter::{Meter, Reading};
+use weir::llm::meter::Meter;
+use weir::llm::reading::Reading;
 use weir::wire::head::Fields;
 
 mod stopwatch;

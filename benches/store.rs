@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use weir::base::id::ExchangeId;
 use weir::llm::dialect::Dialect;
-use weir::llm::meter::ToolUse;
+use weir::llm::reading::ToolUse;
 use weir::record::files::Layout;
 use weir::record::record::{Outcome, Record};
 use weir::record::store::entry::Entry;

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use weir::llm::dialect::paths::{self, Route};
-use weir::llm::meter::{Meter, Reading};
+use weir::llm::meter::Meter;
+use weir::llm::reading::Reading;
 use weir::wire::head::Fields;
 
 /// Paths of every dialect; `seeds.py` has the same list.

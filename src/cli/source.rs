@@ -134,7 +134,7 @@ pub(super) mod sample {
 
     use crate::base::id::ExchangeId;
     use crate::base::ring;
-    use crate::llm::meter::ToolUse;
+    use crate::llm::reading::ToolUse;
     use crate::record::record::{BodyKind, CapturePart, CaptureState, FaultNote, Note, Outcome, Record};
     use crate::record::writer::{Options, Writer};
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::dialect::raw_text;
-use super::meter::ToolUse;
+use super::reading::ToolUse;
 use crate::wire::json::Raw;
 use crate::wire::sse::Splitter;
 

@@ -1,7 +1,7 @@
 //! Floor 2: what a model API means. Sans-io: readers are fed bytes and yield counts, names and reasons.
 //!
 //! ```text
-//!   request body  ──▶ ask::AskReader ──▶ Ask          response bytes ──▶ meter::Meter ──▶ Reading
+//!   request body  ──▶ ask::AskReader ──▶ Ask          response bytes ──▶ meter::Meter ──▶ reading::Reading
 //!                                                       decode, split      │ per event or body
 //!                                                                          ▼
 //!                                                                     dialect::Reader
@@ -24,5 +24,6 @@ pub mod meter;
 pub mod objects;
 pub mod price;
 pub mod provider;
+pub mod reading;
 pub mod socket;
 pub mod usage;

@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use super::ask::AskFault;
 use super::dialect::paths::decode;
 use super::dialect::{Dialect, Reader};
-use super::meter::Reading;
+use super::reading::Reading;
 use crate::wire::json::Raw;
 
 pub use said::{Asked, Said};

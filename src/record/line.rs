@@ -192,7 +192,7 @@ impl<'de> Deserialize<'de> for Span {
 mod tests {
     use super::*;
     use crate::llm::estimate::Estimate;
-    use crate::llm::meter::ToolUse;
+    use crate::llm::reading::ToolUse;
     use crate::llm::usage::Usage;
     use crate::record::record::FaultNote;
 

@@ -15,7 +15,7 @@ pub use crate::llm::agent::Caller;
 use crate::llm::ask::Ask;
 use crate::llm::dialect::Dialect;
 use crate::llm::estimate::Estimate;
-use crate::llm::meter::Reading;
+use crate::llm::reading::Reading;
 
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]

@@ -6,8 +6,9 @@
 use serde_json::{Value, json};
 use weir::llm::dialect::Dialect;
 use weir::llm::dialect::paths::{self, Endpoint};
-use weir::llm::meter::{self, HELD_BYTES_MAX, Meter, Reading};
+use weir::llm::meter::{self, HELD_BYTES_MAX, Meter};
 use weir::llm::price::{Counts, Unit};
+use weir::llm::reading::Reading;
 use weir::llm::usage::Usage;
 use weir::wire::head::Fields;
 

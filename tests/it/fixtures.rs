@@ -12,7 +12,7 @@ use weir::llm::ask::AskReader;
 use weir::llm::dialect::Dialect;
 use weir::llm::dialect::paths::{self, Route};
 use weir::llm::mcp::McpReader;
-use weir::llm::meter::Reading;
+use weir::llm::reading::Reading;
 use weir::llm::socket::{Said, Socket};
 use weir::wire::eventstream::Frames;
 

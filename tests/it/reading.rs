@@ -5,7 +5,8 @@ use std::io::Write;
 use serde_json::{Value, json};
 use weir::llm::dialect::Dialect;
 use weir::llm::dialect::paths::Endpoint;
-use weir::llm::meter::{Meter, Reading};
+use weir::llm::meter::Meter;
+use weir::llm::reading::Reading;
 use weir::wire::head::Fields;
 use weir::wire::sse::Splitter;
 

@@ -7,7 +7,7 @@
 
 use super::{Draft, Effect, Stops, error_in, reported_cost, with_uncached};
 use crate::llm::likeness::Unread;
-use crate::llm::meter::{BilledRun, Reading, ToolUse};
+use crate::llm::reading::{BilledRun, Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 

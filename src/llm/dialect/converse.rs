@@ -3,7 +3,7 @@
 //! The usage comes *after* `messageStop`, in `metadata`, which is the end.
 
 use super::{Draft, Effect, counted, error_in, raw_text, with_uncached};
-use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::reading::{Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 

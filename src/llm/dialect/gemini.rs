@@ -6,7 +6,7 @@
 
 use super::{Draft, Effect, Stops, counted, error_in, raw_text, with_uncached};
 use crate::llm::likeness::Unread;
-use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::reading::{Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 

@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use super::{Draft, Effect, chat, converse, messages, raw_text};
-use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::reading::{Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::base64;
 use crate::wire::head::Fields;

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Draft, Effect, counted, error_in, raw_text, reported_cost, with_uncached};
 use crate::llm::likeness::Unread;
-use crate::llm::meter::{BilledRun, Reading, ToolUse};
 use crate::llm::price::Terms;
+use crate::llm::reading::{BilledRun, Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 

@@ -24,9 +24,9 @@ use serde_json::Value;
 pub use paths::Endpoint;
 
 use super::likeness::Unread;
-use super::meter::{Reading, ToolUse};
 use super::objects;
 use super::price::Terms;
+use super::reading::{Reading, ToolUse};
 use super::usage::{Usage, UsageMembers};
 use crate::wire::head::Fields;
 use crate::wire::json::{Raw, written_names};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Draft, Effect, error_in, raw_text, with_uncached};
-use crate::llm::meter::{Reading, ToolUse};
+use crate::llm::reading::{Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 

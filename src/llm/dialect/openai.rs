@@ -2,7 +2,7 @@
 //! parts missing, so that its reader does; what differs is how streams end and what absent counts mean.
 
 use super::{Dialect, Effect, chat, counted, with_uncached};
-use crate::llm::meter::{BilledRun, Reading};
+use crate::llm::reading::{BilledRun, Reading};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use super::{Draft, Effect, chat, counted, error_in, reported_cost};
 use crate::llm::likeness::Unread;
-use crate::llm::meter::{BilledRun, Reading, ToolUse};
+use crate::llm::reading::{BilledRun, Reading, ToolUse};
 use crate::llm::usage::{Usage, UsageMembers, WireUsage};
 use crate::wire::json::Raw;
 

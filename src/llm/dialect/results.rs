@@ -11,8 +11,8 @@
 //! Other files come by the same paths: one without such a line says nothing.
 
 use super::{Dialect, Draft, Effect, error_in};
-use crate::llm::meter::{BatchLine, BatchReading, BilledRun, Reading};
 use crate::llm::price::{Terms, rate};
+use crate::llm::reading::{BatchLine, BatchReading, BilledRun, Reading};
 use crate::llm::usage::Usage;
 use crate::wire::head::Fields;
 use crate::wire::json::Raw;

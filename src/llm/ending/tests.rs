@@ -1,7 +1,8 @@
 //! A stream ended at any point is whole to whoever reads it.
 
 use super::*;
-use crate::llm::meter::{Meter, Reading};
+use crate::llm::meter::Meter;
+use crate::llm::reading::Reading;
 use crate::wire::base64;
 use crate::wire::eventstream::write_frame;
 

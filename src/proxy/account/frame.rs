@@ -7,7 +7,7 @@ use crate::base::stats::Count;
 use crate::llm::agent;
 use crate::llm::ask::Ask;
 use crate::llm::dialect::paths::Endpoint;
-use crate::llm::meter::Reading;
+use crate::llm::reading::Reading;
 use crate::llm::socket::{Asked, Begun};
 use crate::proxy::core::Core;
 use crate::proxy::fault::Fault;

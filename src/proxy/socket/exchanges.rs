@@ -16,7 +16,7 @@ use crate::llm;
 use crate::llm::ask::AskFault;
 use crate::llm::dialect::Dialect;
 use crate::llm::dialect::paths::{Flag, Route};
-use crate::llm::meter::Reading;
+use crate::llm::reading::Reading;
 use crate::llm::socket::{Asked, Begun, Of, Said, Socket, Ticket};
 use crate::policy::decide::{Denial, Hop, Verdict, Wants};
 use crate::policy::identity::Principal;

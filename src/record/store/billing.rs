@@ -5,8 +5,8 @@
 use memchr::memmem;
 
 use crate::llm::dialect::paths::{self, Endpoint};
-use crate::llm::meter::BilledRun;
 use crate::llm::price::rate::{self, Rate};
+use crate::llm::reading::BilledRun;
 use crate::llm::usage::Usage;
 use crate::record::record::{Outcome, Record};
 

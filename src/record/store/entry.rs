@@ -37,7 +37,7 @@ impl Entry {
     #[must_use]
     pub fn of(record: &Record) -> Entry {
         let uses = record.reading.tool_uses.iter();
-        let call = |call: &crate::llm::meter::ToolUse| Call {
+        let call = |call: &crate::llm::reading::ToolUse| Call {
             name: call.name.clone(),
             kind: call.kind.clone(),
             id: call.id.clone(),

@@ -12,7 +12,7 @@ use crate::base::clock;
 use crate::base::id::ExchangeId;
 use crate::base::ring;
 use crate::llm::dialect::Dialect;
-use crate::llm::meter::ToolUse;
+use crate::llm::reading::ToolUse;
 use crate::record::record::{CapturePart, CaptureState, Note, Outcome, Record};
 use crate::record::segment::{Encoder, HEADER_BYTES, Head, Header, Kind};
 use crate::record::writer::{Options, Writer};

@@ -6,7 +6,7 @@ use super::*;
 use crate::base::id::ExchangeId;
 use crate::base::ring::Room;
 use crate::llm::dialect::Dialect;
-use crate::llm::meter::ToolUse;
+use crate::llm::reading::ToolUse;
 use crate::record::record::{BodyKind, CaptureState, Open, Outcome, Record};
 use crate::record::store::verify::verify;
 use crate::record::store::{Filter, GroupBy, Reader, rebuild};
