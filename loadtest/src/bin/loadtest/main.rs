@@ -150,9 +150,6 @@ fn provider(args: ProviderArgs) -> Outcome<()> {
     while end.is_none_or(|end| now < end) {
         rig.run(second, |_| false)?;
         now += second;
-        if let Some(server) = &mut rig.server {
-            server.flush()?;
-        }
     }
     if let Some(server) = &rig.server {
         println!("{} requests begun, {} ended, {} left by the peer", server.begun, server.ended, server.gone);

@@ -186,6 +186,8 @@ impl Rig {
                 }
             }
             server.fire(&self.poll);
+            // Whoever ends the provider finds in its book what it has answered.
+            server.flush()?;
         }
         Ok(())
     }

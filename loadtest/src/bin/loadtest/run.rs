@@ -132,16 +132,12 @@ fn finish(args: &RunArgs, mut rig: Rig, took: f64) -> Outcome<bool> {
     rig.run(Duration::from_secs(5), |rig| rig.server.as_ref().is_none_or(|s| s.begun == s.ended))?;
     let ms = |part: f64| delays.quantile(part) as f64 / 1e6;
     let good = seen.errors == 0 && seen.mismatches == 0 && unfinished == 0;
-    let served = match &mut rig.server {
-        Some(server) => {
-            server.flush()?;
-            format!(
-                ",\"provider\":{{\"begun\":{},\"ended\":{},\"left_by_peer\":{},\"events\":{},\"open\":{}}}",
-                server.begun, server.ended, server.gone, server.events, server.open
-            )
-        }
-        None => String::new(),
-    };
+    let served = rig.server.as_ref().map_or_else(String::new, |server| {
+        format!(
+            ",\"provider\":{{\"begun\":{},\"ended\":{},\"left_by_peer\":{},\"events\":{},\"open\":{}}}",
+            server.begun, server.ended, server.gone, server.events, server.open
+        )
+    });
     let complaints: Vec<String> = seen.complaints.iter().map(|c| loadtest::json::quote(c)).collect();
     let report = format!(
         "{{\"good\":{good},\"seconds\":{took:.3},\"streams\":{},\"exchanges\":{},\"left\":{},\"events\":{},\

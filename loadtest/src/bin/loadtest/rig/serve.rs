@@ -182,7 +182,7 @@ impl Server {
         });
     }
 
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.truth.as_mut().map_or(Ok(()), Write::flush)
     }
 
