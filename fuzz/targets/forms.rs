@@ -5,14 +5,14 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use weir::llm::ask::AskFault;
 use weir::llm::batch::Batch;
-use weir::llm::form::{self, Form};
+use weir::llm::form::{self, Form, Written};
 
 /// A form; its boundary is the first line.
 fn form(text: &[u8]) {
     let at = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
     let (kind, body) = (&text[..at], text.get(at + 1..).unwrap_or_default());
     let kind = [b"multipart/form-data; boundary=", kind].concat();
-    let Ok(Some(boundary)) = form::boundary([&kind[..]].into_iter()) else { return };
+    let Ok(Written::Parts(boundary)) = form::written([&kind[..]].into_iter()) else { return };
     let Ok(read) = Form::read(body, &boundary) else { return };
     if let Ok(Some(file)) = read.file("file") {
         assert!(file.start <= file.end && file.end <= body.len());
