@@ -341,9 +341,12 @@ impl Writer {
                 clock::pause(Duration::from_millis(20));
             }
         }
-        self.write_balances(clock::now());
-        self.mend_index(clock::now());
-        self.show(clock::now());
+        let now = clock::now();
+        self.write_balances(now);
+        // The last try waits for nothing: whoever reads the store next would miss what it lacks until the next start.
+        self.index_retry_at = self.index_retry_at.map(|_| now);
+        self.mend_index(now);
+        self.show(now);
     }
 
     fn close_batch(&mut self, now: Moment) {

@@ -304,6 +304,22 @@ fn an_index_that_fails_catches_up_from_the_log() {
 }
 
 #[test]
+fn at_a_clean_end_the_index_is_tried_without_a_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut producer, mut writer) = start(dir.path(), options());
+    let other = rusqlite::Connection::open(dir.path().join("index.db")).unwrap();
+    writer.index.do_not_wait();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    put_exchange(&mut producer, 1);
+    writer.finish();
+    assert_eq!(writer.health().view().index_behind, 1);
+    other.execute_batch("ROLLBACK").unwrap();
+    writer.finish();
+    assert_shown(&Reader::open(dir.path()).unwrap(), 1);
+    assert_eq!(writer.health().view().index_behind, 0);
+}
+
+#[test]
 fn two_gateways_cannot_write_one_store() {
     let dir = tempfile::tempdir().unwrap();
     let (_producer, writer) = start(dir.path(), options());
