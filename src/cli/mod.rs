@@ -93,14 +93,14 @@ enum Command {
 pub fn run() -> ExitCode {
     let mut out = std::io::stdout().lock();
     let told = match Cli::parse().command {
-        Command::Usage(args) => args.run(&mut out).map_err(Failure::from),
-        Command::Prices(args) => args.run(&mut out).map_err(Failure::from),
-        Command::Requests(args) => args.run(&mut out).map_err(Failure::from),
-        Command::Show(args) => args.run(&mut out).map_err(Failure::from),
-        Command::Tail(args) => args.run(&mut out).map_err(Failure::from),
-        Command::Sessions(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Usage(args) => listed(args.run(&mut out)),
+        Command::Prices(args) => listed(args.run(&mut out)),
+        Command::Requests(args) => listed(args.run(&mut out)),
+        Command::Show(args) => listed(args.run(&mut out)),
+        Command::Tail(args) => listed(args.run(&mut out)),
+        Command::Sessions(args) => listed(args.run(&mut out)),
         Command::Quota(args) => args.run(&mut out).map_err(Failure::from),
-        Command::Tools(args) => args.run(&mut out).map_err(Failure::from),
+        Command::Tools(args) => listed(args.run(&mut out)),
         Command::Verify(args) => match args.run(&mut out) {
             Ok(false) => return ExitCode::FAILURE,
             told => told.map(drop).map_err(Failure::from),
@@ -120,8 +120,6 @@ pub fn run() -> ExitCode {
     };
     match told {
         Ok(()) => ExitCode::SUCCESS,
-        // `weir requests | head`: who read it has seen enough.
-        Err(why) if is_broken_pipe(&why) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("weir: {why}");
             ExitCode::FAILURE
@@ -129,9 +127,27 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn is_broken_pipe(why: &Failure) -> bool {
-    why.downcast_ref::<std::io::Error>().is_some_and(|why| why.kind() == std::io::ErrorKind::BrokenPipe)
+/// A list that its reader left, as `head` does, is no failure; what says by its exit code how things stand never passes here.
+fn listed(told: std::io::Result<()>) -> Result<(), Failure> {
+    match told {
+        Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        told => told.map_err(Failure::from),
+    }
 }
 
 /// Why a command failed, for a person.
 type Failure = Box<dyn std::error::Error>;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::listed;
+
+    #[test]
+    fn a_list_may_be_left_and_fails_otherwise() {
+        assert!(listed(Ok(())).is_ok());
+        assert!(listed(Err(ErrorKind::BrokenPipe.into())).is_ok());
+        assert_eq!(listed(Err(Error::other("no store"))).unwrap_err().to_string(), "no store");
+    }
+}
